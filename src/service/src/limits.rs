@@ -1,0 +1,68 @@
+//! Every bound of this crate, with its unit and its reason.
+
+/// A definition file in bytes. The longest hand-written unit files are a tenth of it; a file above
+/// is a mistake (a log, a disk image) and not worth parsing.
+pub const FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// Services on a host. PID 1 keeps 2,048 keys; hosts have tens.
+pub const SERVICES_MAX: usize = 1024;
+
+/// A service's name in bytes: PID 1's cap for a key. It also names a cgroup and files.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Arguments of `exec`, the program included. Far above use, so that a slip is noticed.
+pub const ARGUMENTS_MAX: usize = 256;
+
+/// One string of a definition in bytes: the kernel's `PATH_MAX`, and enough for any argument.
+pub const STRING_BYTES_MAX: usize = 4096;
+
+/// Variables in `environment`.
+pub const ENVIRONMENT_MAX: usize = 256;
+
+/// Names in one of `after`, `before`, `requires`, `wants`.
+pub const EDGES_MAX: usize = 64;
+
+/// Supplementary groups: PID 1's cap for a child.
+pub const GROUPS_MAX: usize = 64;
+
+/// Listening sockets of one service: PID 1 passes at most 64 descriptors.
+pub const LISTEN_MAX: usize = 64;
+
+/// A listening socket's name in bytes: the port's cap for `listen/SERVICE/NAME` is 160.
+pub const LISTEN_NAME_BYTES_MAX: usize = 64;
+
+/// The path of a Unix socket in bytes: `sun_path` of unix(7) holds 108 with its NUL.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// Any duration of a definition in milliseconds: a year. Beyond it something was misspelt.
+pub const DURATION_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
+
+/// `pids.max` of a service that says nothing. A fork bomb stops here; busy servers have hundreds.
+pub const PIDS_MAX_DEFAULT: u64 = 4096;
+
+/// Restarts that `intensity` may count: their times must fit the memo.
+pub const INTENSITY_MAX: u32 = 32;
+
+/// A service's own `STATUS=` text in bytes, cut at a character. It must fit the memo.
+pub const STATUS_BYTES_MAX: usize = 256;
+
+/// Any other text kept in a memo in bytes, cut at a character: a reason, a step, a wchan.
+pub const REASON_BYTES_MAX: usize = 160;
+
+/// A memo in bytes: what PID 1 keeps for a key.
+pub const MEMO_BYTES_MAX: usize = 2048;
+
+/// Pids of a stuck run that are remembered. PID 1 names the first few.
+pub const STUCK_PIDS_MAX: usize = 16;
+
+/// A datagram of a service in bytes. sd_notify(3) sets none; PID 1's frame is 64 KiB and real
+/// messages have tens of bytes.
+pub const NOTIFICATION_BYTES_MAX: usize = 4096;
+
+/// How long services may take to stop before the machine is ended with what is left, in
+/// milliseconds. Below the two minutes after which clouds cut the power.
+pub const SHUTDOWN_TIMEOUT_MS: u64 = 60_000;
+
+/// Commands waiting for their service to come up or go down, over all services. An operator has
+/// one or two; a script that repeats itself is told to wait.
+pub const COMMANDS_PENDING_MAX: usize = 256;
