@@ -1,1 +1,6 @@
-//! x
+//! `qemu-tests`: what the process and QEMU tests are made of.
+//!
+//! Is: guests under QEMU (QMP, serial line, command channel), PID 1 in a namespace, an honest load
+//! generator, small test apps.
+//! May touch: processes that it started itself, loopback, `target/`.
+//! Never: be linked into anything that ships.

@@ -1,0 +1,95 @@
+//! `cargo xtask build`: every program in its profile, collected in `target/out/bin`.
+
+use crate::workspace::{TARGET, cargo, run, step, target};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// A package, the profile it is built with, and the programs it yields.
+struct Recipe {
+    package: &'static str,
+    profile: &'static str,
+    programs: &'static [&'static str],
+}
+
+/// Each is one call of cargo: within one call features are united over packages, and what serde or
+/// tokio needs elsewhere would grow PID 1.
+const RECIPES: [Recipe; 5] = [
+    Recipe { package: "init", profile: "pid1", programs: &["rollinit-init"] },
+    Recipe { package: "initrd", profile: "pid1", programs: &["rollinit-stage1"] },
+    Recipe { package: "supervisor", profile: "release", programs: &["rollinit-supervisor"] },
+    Recipe { package: "cli", profile: "release", programs: &["rollinit"] },
+    Recipe {
+        package: "qemu-tests",
+        profile: "release",
+        programs: &["rollinit-testapp", "rollinit-testagent", "rollinit-load"],
+    },
+];
+
+/// A program that was built.
+#[derive(Debug, Serialize)]
+pub struct Program {
+    /// File name.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// Where the programs are collected.
+#[must_use]
+pub fn folder(root: &Path) -> PathBuf {
+    target(root).join("out/bin")
+}
+
+/// Builds everything. Unchanged programs keep their file, so what is cached by content stays.
+///
+/// # Errors
+/// A package does not build, or a file cannot be written.
+pub fn run_build(root: &Path) -> Result<Vec<Program>> {
+    step("build", || {
+        let folder = folder(root);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("build: make {}", folder.display()))?;
+        let mut programs = Vec::new();
+        for recipe in &RECIPES {
+            let mut command = cargo(root);
+            command.args(["build", "--bins", "--package", recipe.package]);
+            run(command.args(["--profile", recipe.profile]))?;
+            let built = target(root).join(TARGET).join(recipe.profile);
+            for name in recipe.programs {
+                programs.push(collect(&built.join(name), &folder.join(name), name)?);
+            }
+        }
+        Ok(programs)
+    })
+}
+
+fn collect(from: &Path, to: &Path, name: &str) -> Result<Program> {
+    let image = std::fs::read(from).with_context(|| format!("build: read {}", from.display()))?;
+    if std::fs::read(to).ok().as_deref() != Some(&image) {
+        // A running program cannot be overwritten, but its name can be given to another file.
+        let part = to.with_extension("part");
+        std::fs::copy(from, &part).with_context(|| format!("build: write {}", part.display()))?;
+        std::fs::rename(&part, to).with_context(|| format!("build: name {}", to.display()))?;
+    }
+    let size_bytes = image.len() as u64;
+    Ok(Program { name: name.to_owned(), path: to.to_owned(), size_bytes })
+}
+
+/// Prints what was built.
+///
+/// # Errors
+/// None but those of JSON.
+pub fn print(programs: &[Program], json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(programs)?);
+        return Ok(());
+    }
+    for program in programs {
+        let kib = program.size_bytes.div_ceil(1024);
+        println!("{:24} {kib:6} KiB  {}", program.name, program.path.display());
+    }
+    Ok(())
+}
