@@ -4,3 +4,4 @@
 //! generator, small test apps.
 //! May touch: processes that it started itself, loopback, `target/`.
 //! Never: be linked into anything that ships.
+pub mod load;
