@@ -1,1 +1,27 @@
-//! control
+//! The control interface of the supervisor: `io.rollinit.Supervisor`, spoken as Varlink
+//! (<https://varlink.org>) on a Unix stream socket.
+//!
+//! Here live the types of every reply, the errors, who may do what ([`roles`]), the server half
+//! that the supervisor runs ([`server`]) and the client half that the command line uses
+//! ([`client`]).
+//! It touches the sockets it is handed and nothing else: no clock, no file, no process.
+//! It never decides what happens to a service, and it never blocks the thread it runs on.
+
+pub mod base64;
+pub mod client;
+pub mod error;
+pub mod limits;
+pub mod roles;
+pub mod server;
+mod session;
+mod stream;
+pub mod types;
+
+pub use error::Error;
+
+/// The name of the interface, as in the checked-in description
+/// `docs/io.rollinit.Supervisor.varlink`.
+pub const INTERFACE: &str = "io.rollinit.Supervisor";
+
+/// Where the supervisor listens unless it is told otherwise.
+pub const SOCKET_PATH: &str = "/run/rollinit/supervisor";

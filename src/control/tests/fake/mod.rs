@@ -1,0 +1,268 @@
+//! A supervisor made of cardboard: fixed answers, so that tests of the server, of foreign clients
+//! and of the command line need no process, no root and no clock.
+
+#![allow(dead_code)] // Each test binary uses a part of it.
+
+use control::Error;
+use control::limits::FEED_BATCHES_MAX;
+use control::roles::{Peer, Place, Policy};
+use control::server::{Answer, Backend, Batch, Feed, LogQuery, Verb};
+use control::types::{
+    Changed, End, EndKind, Event, Host, HostState, Init, Listen, LogRecord, Problem, ProcessList,
+    ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor,
+};
+use std::cell::RefCell;
+use std::future::ready;
+use std::rc::Rc;
+use tokio::sync::mpsc;
+
+/// The fake's "now": one hour, one minute and one second after boot.
+pub const NOW_NS: u64 = 3_661_000_000_000;
+
+/// gid of the read group in [`POLICY`].
+pub const READ_GID: u32 = 4241;
+
+/// A host with both groups, whose supervisor is root's.
+pub const POLICY: Policy = Policy { own_uid: 0, read_gid: Some(READ_GID), operate_gid: Some(4242) };
+
+/// A caller with the role admin.
+pub fn root() -> Peer {
+    Peer { pid: 9, uid: 0, gid: 0, groups: Vec::new(), place: Place::Host }
+}
+
+/// A caller with the role read.
+pub fn reader() -> Peer {
+    Peer { pid: 9, uid: 1000, gid: 1000, groups: vec![READ_GID], place: Place::Host }
+}
+
+/// The cardboard supervisor, and what it was asked to do.
+#[derive(Default)]
+pub struct Fake {
+    /// Every order it got.
+    pub orders: RefCell<Vec<String>>,
+    /// Every line it was told to say.
+    pub said: RefCell<Vec<String>>,
+    /// Where the live halves of followed logs go.
+    pub log_senders: RefCell<Vec<mpsc::Sender<Batch<LogRecord>>>>,
+    /// Lines that are there already.
+    pub log_lines: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Fake {
+    fn find(&self, name: &str) -> Result<ServiceStatus, Error> {
+        let services = services();
+        let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        let missing = Error::no_such_service(name, names);
+        services.into_iter().find(|service| service.name == name).ok_or(missing)
+    }
+
+    fn changed(&self, verb: Verb, name: &str) -> Result<Changed, Error> {
+        let service = self.find(name)?;
+        self.orders.borrow_mut().push(format!("{verb:?} {name}"));
+        if name == "mail" && verb == Verb::Start {
+            let reason = "it ended with exit code 1 before it was ready".to_owned();
+            return Err(Error::Failed { name: name.to_owned(), reason });
+        }
+        Ok(Changed {
+            name: name.to_owned(),
+            changed: !(verb == Verb::Start && service.state == ServiceState::Ready),
+            state: if verb == Verb::Stop { ServiceState::Stopped } else { ServiceState::Ready },
+            incarnation: service.incarnation,
+            pid: if verb == Verb::Stop { None } else { service.pid },
+        })
+    }
+}
+
+impl Backend for Fake {
+    fn status<'a>(&'a self, name: Option<&'a str>) -> Answer<'a, Status> {
+        let answer = match name {
+            None => Ok(status(services())),
+            Some(name) => self.find(name).map(|service| status(vec![service])),
+        };
+        Box::pin(ready(answer))
+    }
+
+    fn processes(&self) -> Answer<'_, ProcessList> {
+        Box::pin(ready(Ok(processes())))
+    }
+
+    fn change<'a>(&'a self, _peer: &'a Peer, verb: Verb, name: &'a str) -> Answer<'a, Changed> {
+        Box::pin(ready(self.changed(verb, name)))
+    }
+
+    fn logs(&self, query: LogQuery) -> Answer<'_, Feed<LogRecord>> {
+        if let Some(name) = &query.service
+            && let Err(error) = self.find(name)
+        {
+            return Box::pin(ready(Err(error)));
+        }
+        let lines = self.log_lines.borrow();
+        let first = lines.len().saturating_sub(query.lines as usize);
+        let backlog = (first..lines.len())
+            .map(|index| LogRecord::new("web", 3, NOW_NS - 5_000_000_000, &lines[index]))
+            .collect();
+        let live = query.follow.then(|| {
+            let (sender, receiver) = mpsc::channel(FEED_BATCHES_MAX);
+            self.log_senders.borrow_mut().push(sender);
+            receiver
+        });
+        Box::pin(ready(Ok(Feed { backlog, lost: 0, live })))
+    }
+
+    fn events(&self, follow: bool) -> Answer<'_, Feed<Event>> {
+        let live = follow.then(|| {
+            // Two more batches, then the feed ends.
+            let (sender, receiver) = mpsc::channel(FEED_BATCHES_MAX);
+            for text in ["web: stopping", "web: stopped"] {
+                let batch = Batch { records: vec![event(text)], lost: 0 };
+                sender.try_send(batch).expect("there is room for two");
+            }
+            receiver
+        });
+        let backlog = vec![event("web: ready after 12 ms")];
+        Box::pin(ready(Ok(Feed { backlog, lost: 0, live })))
+    }
+
+    fn shutdown<'a>(&'a self, _peer: &'a Peer, kind: ShutdownKind) -> Answer<'a, ()> {
+        self.orders.borrow_mut().push(format!("Shutdown {kind}"));
+        Box::pin(ready(Ok(())))
+    }
+
+    fn now_ns(&self) -> u64 {
+        NOW_NS
+    }
+
+    fn say(&self, message: &str) {
+        self.said.borrow_mut().push(message.to_owned());
+    }
+}
+
+fn event(text: &str) -> Event {
+    Event {
+        time_ns: NOW_NS - 1_000_000_000,
+        what: "ready".into(),
+        service: Some("web".into()),
+        incarnation: Some(3),
+        text: text.into(),
+    }
+}
+
+fn status(services: Vec<ServiceStatus>) -> Status {
+    Status {
+        now_ns: NOW_NS,
+        host: Host {
+            state: HostState::Degraded,
+            shutdown: None,
+            init: Init { pid: 1, started_ns: 1_000_000_000 },
+            supervisor: Supervisor { pid: 77, uptime_ns: 61_000_000_000 },
+        },
+        services,
+        problems: vec![Problem {
+            about: "/etc/rollinit/services/cache.toml:3:1".into(),
+            message: "unknown key \"exce\"".into(),
+            cure: Some("write exec".into()),
+        }],
+    }
+}
+
+fn service(name: &str, state: ServiceState) -> ServiceStatus {
+    ServiceStatus {
+        name: name.into(),
+        description: None,
+        kind: "simple".into(),
+        state,
+        since_ns: NOW_NS - 90_000_000_000,
+        wanted: true,
+        incarnation: 1,
+        pid: None,
+        main_pid: None,
+        started_ns: None,
+        restarts: 0,
+        restart_at_ns: None,
+        last_end: None,
+        status_text: None,
+        waiting_for: Vec::new(),
+        listen: Vec::new(),
+        definition: Some("5f2a".into()),
+    }
+}
+
+fn end(kind: EndKind, code: i64, asked: bool) -> Option<End> {
+    Some(End { kind, code, step: None, asked, at_ns: NOW_NS - 90_000_000_000 })
+}
+
+/// One service in each state, with awkward texts.
+pub fn services() -> Vec<ServiceStatus> {
+    use ServiceState::{Backoff, Failed, Ready, Starting, Stopped, Stopping, Stuck, Waiting};
+    vec![
+        ServiceStatus { waiting_for: vec!["db".into()], ..service("api", Waiting) },
+        ServiceStatus { pid: Some(412), incarnation: 1, ..service("db", Starting) },
+        ServiceStatus {
+            restarts: 4,
+            restart_at_ns: Some(NOW_NS + 7_500_000_000),
+            last_end: end(EndKind::Killed, 11, false),
+            incarnation: 5,
+            ..service("image-resizer-for-thumbnails-of-products", Backoff)
+        },
+        ServiceStatus {
+            last_end: end(EndKind::Exited, 1, false),
+            restarts: 5,
+            incarnation: 6,
+            ..service("mail", Failed)
+        },
+        ServiceStatus {
+            wanted: false,
+            last_end: end(EndKind::Exited, 0, true),
+            ..service("ntp", Stopped)
+        },
+        ServiceStatus { pid: Some(500), ..service("old", Stopping) },
+        ServiceStatus { pid: Some(501), ..service("raid", Stuck) },
+        ServiceStatus {
+            description: Some("the shop".into()),
+            kind: "notify".into(),
+            incarnation: 3,
+            pid: Some(1234),
+            started_ns: Some(NOW_NS - 3_000_000_000_000),
+            since_ns: NOW_NS - 3_000_000_000_000,
+            restarts: 2,
+            status_text: Some("12 r\u{e9}quests/s, \u{1b}[31mqueue\n 0".into()),
+            listen: vec![Listen { name: "http".into(), address: "[::]:80".into() }],
+            ..service("web", Ready)
+        },
+    ]
+}
+
+fn processes() -> ProcessList {
+    let web = ServiceProcesses {
+        name: "web".into(),
+        incarnation: 3,
+        pid: Some(1234),
+        cgroup: "services/web.0".into(),
+        processes: Some(4),
+        memory_bytes: Some(134_217_728),
+        cpu_ns: Some(83_250_000_000),
+    };
+    let bare = ServiceProcesses {
+        name: "db".into(),
+        incarnation: 1,
+        pid: Some(412),
+        cgroup: "services/db.0".into(),
+        processes: Some(1),
+        memory_bytes: None,
+        cpu_ns: None,
+    };
+    ProcessList { now_ns: NOW_NS, services: vec![bare, web] }
+}
+
+/// Runs `test` on a current-thread runtime with a local task set, as the supervisor does.
+pub fn on_one_thread<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, test)
+}
+
+/// Serves `backend` at `socket`, every peer taken for `peer`, until the local task set ends.
+pub fn listen(socket: &std::path::Path, peer: Peer, backend: Rc<Fake>) {
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let identify = Rc::new(move |_: &std::os::unix::net::UnixStream| Ok(peer.clone()));
+    tokio::task::spawn_local(control::server::run(listener, POLICY, identify, backend));
+}
