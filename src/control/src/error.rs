@@ -30,14 +30,14 @@ pub enum Error {
     Refused {
         /// The object: a service's name, or what else was asked for.
         name: String,
-        /// Why, and what to do instead, for a person.
+        /// Why, and what to do instead; a sentence that names the object.
         reason: String,
     },
     /// It was tried and did not succeed.
     Failed {
         /// The object: a service's name, or what else was asked for.
         name: String,
-        /// What happened, for a person.
+        /// What happened; a sentence that names the object.
         reason: String,
     },
     /// The host is going down; nothing is started any more.
@@ -61,8 +61,7 @@ impl std::fmt::Display for Error {
             Error::NotPermitted { method, needs, has, reason } => {
                 write!(out, "{method} needs the role {needs}, yours is {has}: {reason}")
             }
-            Error::Refused { name, reason } => write!(out, "{name}: refused: {reason}"),
-            Error::Failed { name, reason } => write!(out, "{name}: {reason}"),
+            Error::Refused { reason, .. } | Error::Failed { reason, .. } => out.write_str(reason),
             Error::ShuttingDown { kind } => {
                 write!(out, "the host is going down ({kind}); nothing is started any more")
             }

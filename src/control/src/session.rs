@@ -8,7 +8,7 @@ use crate::roles::{Grant, Method, Peer};
 use crate::server::{Backend, LogQuery, Verb};
 use crate::stream::{Replies, StreamError};
 use crate::types::{
-    Changed, End, EndKind, Event, EventBatch, Host, HostState, Init, Listen, LogBatch, LogRecord,
+    Changed, End, EndCause, Event, EventBatch, Host, HostState, Init, Listen, LogBatch, LogRecord,
     Problem, ProcessList, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status,
     Supervisor,
 };
@@ -58,7 +58,7 @@ impl Session {
     version = env!("CARGO_PKG_VERSION"),
     url = "https://github.com/rollinit/rollinit",
     types = [
-        End, EndKind, Event, Host, HostState, Init, Listen, LogRecord, Problem, ServiceProcesses,
+        End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem, ServiceProcesses,
         ServiceState, ServiceStatus, ShutdownKind, Supervisor,
     ]
 )]

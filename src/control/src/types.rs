@@ -11,6 +11,6 @@ mod status;
 pub use log::{Event, EventBatch, LogBatch, LogRecord};
 pub use process::{ProcessList, ServiceProcesses};
 pub use status::{
-    Changed, End, EndKind, Host, HostState, Init, Listen, Problem, ServiceState, ServiceStatus,
+    Changed, End, EndCause, Host, HostState, Init, Listen, Problem, ServiceState, ServiceStatus,
     ShutdownKind, Status, Supervisor,
 };

@@ -1,6 +1,8 @@
 //! The server half over a real socket, with our own client: what is answered, what is refused,
 //! what happens to streams, floods and broken peers.
 
+#![allow(clippy::unwrap_used)] // A panic is the test's verdict.
+
 mod fake;
 
 use control::Error;

@@ -68,14 +68,13 @@ pub struct EventBatch {
 pub struct Event {
     /// When; CLOCK_MONOTONIC nanoseconds.
     pub time_ns: u64,
-    /// What, in one word: started, ready, ended, stopped, backoff, failed, stuck, status,
-    /// supervisor, shutdown, problem, command.
+    /// What, in one word: starting, started, ready, exited, backoff, failed, stuck and others.
     pub what: String,
     /// The service it happened to; none for the host.
     pub service: Option<String>,
     /// The run it happened to.
     pub incarnation: Option<u64>,
-    /// The whole of it, for a person.
+    /// The whole of it, for a person, the service's name included.
     pub text: String,
 }
 

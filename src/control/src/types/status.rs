@@ -44,6 +44,38 @@ pub enum HostState {
     Stopping,
 }
 
+impl HostState {
+    /// All of `services` taken together; `sound` if the host has no other problem.
+    #[must_use]
+    pub fn of(
+        shutdown: Option<ShutdownKind>,
+        services: &[ServiceStatus],
+        sound: bool,
+    ) -> HostState {
+        use ServiceState::{Starting, Waiting};
+        if shutdown.is_some() {
+            HostState::Stopping
+        } else if !sound || services.iter().any(|service| service.state.is_trouble()) {
+            HostState::Degraded
+        } else if services.iter().any(|service| matches!(service.state, Waiting | Starting)) {
+            HostState::Starting
+        } else {
+            HostState::Running
+        }
+    }
+
+    /// The word for it, as in JSON and on the screen.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            HostState::Starting => "starting",
+            HostState::Running => "running",
+            HostState::Degraded => "degraded",
+            HostState::Stopping => "stopping",
+        }
+    }
+}
+
 /// The process that owns all others: PID 1, or rollinit-init as an ordinary process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 pub struct Init {
@@ -67,110 +99,127 @@ pub struct Supervisor {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// What it is, in the words of its definition.
-    pub description: Option<String>,
-    /// How it says that it is ready: simple, notify.
+    /// Where its definition came from; empty if it is no longer defined.
+    pub source: String,
+    /// How it says that it is ready: simple, notify, oneshot; empty without a sound definition.
     pub kind: String,
-    /// Where it stands.
+    /// How it is.
     pub state: ServiceState,
-    /// When it came to stand there; CLOCK_MONOTONIC nanoseconds.
+    /// Since when it is so; CLOCK_MONOTONIC nanoseconds.
     pub since_ns: u64,
     /// Whether it should be up: false once an operator stopped it.
     pub wanted: bool,
-    /// The run number of its present or last run; 0 before the first.
+    /// The run number of its newest run; 0 before the first.
     pub incarnation: u64,
     /// The process rollinit started, while it lives.
     pub pid: Option<u32>,
     /// The process it named as its main one (sd_notify MAINPID), if it did.
     pub main_pid: Option<u32>,
-    /// When the present run started; CLOCK_MONOTONIC nanoseconds.
-    pub started_ns: Option<u64>,
-    /// How often it was started again without being asked.
+    /// How often it was started without being asked to.
     pub restarts: u64,
     /// When it will be started again, in backoff; CLOCK_MONOTONIC nanoseconds.
     pub restart_at_ns: Option<u64>,
+    /// When it will be killed, while stopping; CLOCK_MONOTONIC nanoseconds.
+    pub stop_deadline_ns: Option<u64>,
     /// How its last ended run ended.
     pub last_end: Option<End>,
     /// What it says of itself (sd_notify STATUS).
     pub status_text: Option<String>,
-    /// The services it waits for before it is started.
-    pub waiting_for: Vec<String>,
+    /// Why it is not as it should be, a line each; empty when all is well.
+    pub problems: Vec<String>,
     /// The sockets that are kept for it.
     pub listen: Vec<Listen>,
     /// Hash of the definition in force.
     pub definition: Option<String>,
 }
 
-/// Where a service stands.
+/// How a service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, CustomType)]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
 pub enum ServiceState {
-    /// It is wanted and waits for others to be ready.
+    /// It will start once what it is ordered after has started.
     Waiting,
-    /// It is being started and has not said that it is ready.
+    /// What it requires will not come up unless somebody helps.
+    Blocked,
+    /// It is being started and is not ready yet.
     Starting,
-    /// It is up.
-    Ready,
-    /// It was told to stop and has not ended yet.
+    /// It is ready.
+    Running,
+    /// Its run is going, by our will or its own.
     Stopping,
-    /// It ended and will be started again when its pause is over.
+    /// It ended and starts again in a while.
     Backoff,
-    /// It is down, and that is as it should be.
+    /// It is down as it should be.
     Stopped,
-    /// It is down, should be up, and will not be started again by itself.
+    /// A oneshot did its work.
+    Done,
+    /// It is down and stays down: its policy gave up.
     Failed,
-    /// It was told to end, was killed, and still has not ended.
-    Stuck,
+    /// Its definition is broken.
+    Broken,
 }
 
 impl ServiceState {
-    /// The word for it, as in JSON and on the screen.
+    /// The word for it, as in JSON and on the screen; at most eight letters.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             ServiceState::Waiting => "waiting",
+            ServiceState::Blocked => "blocked",
             ServiceState::Starting => "starting",
-            ServiceState::Ready => "ready",
+            ServiceState::Running => "running",
             ServiceState::Stopping => "stopping",
             ServiceState::Backoff => "backoff",
             ServiceState::Stopped => "stopped",
+            ServiceState::Done => "done",
             ServiceState::Failed => "failed",
-            ServiceState::Stuck => "stuck",
+            ServiceState::Broken => "broken",
         }
+    }
+
+    /// It is not as it should be, and that is not merely because it is on its way.
+    #[must_use]
+    pub fn is_trouble(self) -> bool {
+        use ServiceState::{Backoff, Blocked, Broken, Failed};
+        matches!(self, Backoff | Blocked | Broken | Failed)
     }
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 pub struct End {
-    /// In what way.
-    pub kind: EndKind,
-    /// Exit code, signal number, or errno; by kind.
-    pub code: i64,
-    /// What failed, when the run never began: the step of the spawn.
-    pub step: Option<String>,
-    /// Whether it had been told to stop.
-    pub asked: bool,
+    /// Which run.
+    pub incarnation: u64,
     /// When it ended; CLOCK_MONOTONIC nanoseconds.
     pub at_ns: u64,
+    /// Why.
+    pub cause: EndCause,
+    /// Its exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// The number of the signal, if one ended it.
+    pub signal: Option<i32>,
+    /// The same in words.
+    pub text: String,
 }
 
-/// In what way a run ended.
+/// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 #[serde(rename_all = "snake_case")]
 #[zlink(rename_all = "snake_case")]
-pub enum EndKind {
-    /// It exited; code is the exit code.
-    Exited,
-    /// A signal ended it; code is the signal's number.
-    Killed,
-    /// It could not be started; code is the errno of the step.
+pub enum EndCause {
+    /// By itself, or by a signal that was not ours.
+    Own,
+    /// It was told to.
+    Asked,
+    /// It was told to and did not in time, so it was killed.
+    Deadline,
+    /// The kernel had no memory left for it.
+    OutOfMemory,
+    /// Everything was ended for a shutdown.
+    Shutdown,
+    /// It never began: it could not be started.
     NotStarted,
-    /// It was not ready in time and was ended for it; code is 0.
-    TimedOut,
-    /// Its status is not known; code is 0.
-    Unknown,
 }
 
 /// A socket that is bound once and kept over all runs of its service.

@@ -1,14 +1,14 @@
 //! A supervisor made of cardboard: fixed answers, so that tests of the server, of foreign clients
 //! and of the command line need no process, no root and no clock.
 
-#![allow(dead_code)] // Each test binary uses a part of it.
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part; a panic is its verdict.
 
 use control::Error;
 use control::limits::FEED_BATCHES_MAX;
 use control::roles::{Peer, Place, Policy};
 use control::server::{Answer, Backend, Batch, Feed, LogQuery, Verb};
 use control::types::{
-    Changed, End, EndKind, Event, Host, HostState, Init, Listen, LogRecord, Problem, ProcessList,
+    Changed, End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem, ProcessList,
     ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor,
 };
 use std::cell::RefCell;
@@ -60,13 +60,13 @@ impl Fake {
         let service = self.find(name)?;
         self.orders.borrow_mut().push(format!("{verb:?} {name}"));
         if name == "mail" && verb == Verb::Start {
-            let reason = "it ended with exit code 1 before it was ready".to_owned();
+            let reason = "mail does not come up: exited with code 1".to_owned();
             return Err(Error::Failed { name: name.to_owned(), reason });
         }
         Ok(Changed {
             name: name.to_owned(),
-            changed: !(verb == Verb::Start && service.state == ServiceState::Ready),
-            state: if verb == Verb::Stop { ServiceState::Stopped } else { ServiceState::Ready },
+            changed: !(verb == Verb::Start && service.state == ServiceState::Running),
+            state: if verb == Verb::Stop { ServiceState::Stopped } else { ServiceState::Running },
             incarnation: service.incarnation,
             pid: if verb == Verb::Stop { None } else { service.pid },
         })
@@ -113,13 +113,13 @@ impl Backend for Fake {
         let live = follow.then(|| {
             // Two more batches, then the feed ends.
             let (sender, receiver) = mpsc::channel(FEED_BATCHES_MAX);
-            for text in ["web: stopping", "web: stopped"] {
+            for text in ["web#3 is stopped: by an operator", "web is down"] {
                 let batch = Batch { records: vec![event(text)], lost: 0 };
                 sender.try_send(batch).expect("there is room for two");
             }
             receiver
         });
-        let backlog = vec![event("web: ready after 12 ms")];
+        let backlog = vec![event("web#3 is ready")];
         Box::pin(ready(Ok(Feed { backlog, lost: 0, live })))
     }
 
@@ -158,7 +158,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         },
         services,
         problems: vec![Problem {
-            about: "/etc/rollinit/services/cache.toml:3:1".into(),
+            about: "/etc/rollinit/services/typo.toml:3:1".into(),
             message: "unknown key \"exce\"".into(),
             cure: Some("write exec".into()),
         }],
@@ -168,7 +168,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
 fn service(name: &str, state: ServiceState) -> ServiceStatus {
     ServiceStatus {
         name: name.into(),
-        description: None,
+        source: format!("/etc/rollinit/services/{name}.toml"),
         kind: "simple".into(),
         state,
         since_ns: NOW_NS - 90_000_000_000,
@@ -176,58 +176,72 @@ fn service(name: &str, state: ServiceState) -> ServiceStatus {
         incarnation: 1,
         pid: None,
         main_pid: None,
-        started_ns: None,
         restarts: 0,
         restart_at_ns: None,
+        stop_deadline_ns: None,
         last_end: None,
         status_text: None,
-        waiting_for: Vec::new(),
+        problems: Vec::new(),
         listen: Vec::new(),
         definition: Some("5f2a".into()),
     }
 }
 
-fn end(kind: EndKind, code: i64, asked: bool) -> Option<End> {
-    Some(End { kind, code, step: None, asked, at_ns: NOW_NS - 90_000_000_000 })
+fn end(cause: EndCause, exit_code: Option<i32>, signal: Option<i32>, text: &str) -> Option<End> {
+    let at_ns = NOW_NS - 90_000_000_000;
+    Some(End { incarnation: 1, at_ns, cause, exit_code, signal, text: text.into() })
 }
 
-/// One service in each state, with awkward texts.
+/// One service in each state, with awkward names and texts.
 pub fn services() -> Vec<ServiceStatus> {
-    use ServiceState::{Backoff, Failed, Ready, Starting, Stopped, Stopping, Stuck, Waiting};
+    use EndCause::{Asked, Own};
+    use ServiceState::{
+        Backoff, Blocked, Broken, Done, Failed, Running, Starting, Stopped, Stopping, Waiting,
+    };
+    let crash = "killed by SIGSEGV";
     vec![
-        ServiceStatus { waiting_for: vec!["db".into()], ..service("api", Waiting) },
-        ServiceStatus { pid: Some(412), incarnation: 1, ..service("db", Starting) },
+        service("api", Waiting),
+        ServiceStatus {
+            problems: vec!["cache requires mail, which failed".into()],
+            ..service("cache", Blocked)
+        },
+        ServiceStatus { pid: Some(412), ..service("db", Starting) },
+        ServiceStatus { last_end: end(Own, Some(0), None, "exited"), ..service("fsck", Done) },
         ServiceStatus {
             restarts: 4,
             restart_at_ns: Some(NOW_NS + 7_500_000_000),
-            last_end: end(EndKind::Killed, 11, false),
+            last_end: end(Own, None, Some(11), crash),
             incarnation: 5,
             ..service("image-resizer-for-thumbnails-of-products", Backoff)
         },
         ServiceStatus {
-            last_end: end(EndKind::Exited, 1, false),
+            last_end: end(Own, Some(1), None, "exited with code 1"),
             restarts: 5,
             incarnation: 6,
+            problems: vec!["5 failures within 10s: exited with code 1".into()],
             ..service("mail", Failed)
         },
         ServiceStatus {
             wanted: false,
-            last_end: end(EndKind::Exited, 0, true),
+            last_end: end(Asked, None, Some(15), "stopped by SIGTERM"),
             ..service("ntp", Stopped)
         },
-        ServiceStatus { pid: Some(500), ..service("old", Stopping) },
-        ServiceStatus { pid: Some(501), ..service("raid", Stuck) },
         ServiceStatus {
-            description: Some("the shop".into()),
+            pid: Some(500),
+            stop_deadline_ns: Some(NOW_NS + 3_000_000_000),
+            problems: vec!["was killed and is still there: pid 500 in io_schedule".into()],
+            ..service("old", Stopping)
+        },
+        ServiceStatus { kind: String::new(), incarnation: 0, ..service("typo", Broken) },
+        ServiceStatus {
             kind: "notify".into(),
             incarnation: 3,
             pid: Some(1234),
-            started_ns: Some(NOW_NS - 3_000_000_000_000),
             since_ns: NOW_NS - 3_000_000_000_000,
             restarts: 2,
             status_text: Some("12 r\u{e9}quests/s, \u{1b}[31mqueue\n 0".into()),
             listen: vec![Listen { name: "http".into(), address: "[::]:80".into() }],
-            ..service("web", Ready)
+            ..service("web", Running)
         },
     ]
 }
