@@ -4,6 +4,16 @@
 //! is not in it is refused, with its place and the nearest key that is. All problems of a file are
 //! reported, not the first alone.
 
+mod load;
+mod read;
+mod resources;
+mod sections;
+mod sockets;
+mod values;
+
+pub use load::{load, parse};
+pub use values::signal_name;
+
 use crate::problem::Problem;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -205,26 +215,21 @@ pub struct Loaded {
     /// Every cycle of the order, as the path around it: `["a", "b", "a"]`.
     pub cycles: Vec<Vec<String>>,
 }
-/// Reads one definition.
-///
-/// # Errors
-/// All problems found, sorted by place, at least one of them an error.
-pub fn parse(file_label: &str, _text: &str) -> Result<Definition, Vec<Problem>> {
-    let message = "definitions are not read yet".to_owned();
-    let severity = crate::problem::Severity::Error;
-    let file = file_label.to_owned();
-    Err(vec![Problem { file, line: 0, column: 0, message, suggestion: None, severity }])
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { signal: 15, timeout_ms: 10_000, scope: Scope::Cgroup }
+    }
 }
 
-/// Reads all definitions of a host: (name, label, text) each. A broken one does not keep the others
-/// from starting.
-#[must_use]
-pub fn load(_files: Vec<(String, String, String)>) -> Loaded {
-    Loaded::default()
-}
-
-/// The name of a signal as definitions have it, `SIGTERM`; `signal 63` for one without a name.
-#[must_use]
-pub fn signal_name(signal: i32) -> String {
-    format!("signal {signal}")
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            resources: Vec::new(),
+            pids_max: Some(crate::limits::PIDS_MAX_DEFAULT),
+            memory_max_bytes: None,
+            memory_high_bytes: None,
+            cpu_weight: 100,
+        }
+    }
 }

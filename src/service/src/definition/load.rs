@@ -1,0 +1,197 @@
+//! All definitions of a host together: names, and what each says of the others.
+
+use super::read::{Fault, File, Section};
+use super::sections::{self, Names};
+use super::{Definition, Loaded};
+use crate::graph::Graph;
+use crate::limits::{FILE_BYTES_MAX, NAME_BYTES_MAX, SERVICES_MAX};
+use crate::nearest::nearest;
+use crate::problem::{Place, Problem, Severity};
+use std::collections::{BTreeMap, BTreeSet};
+use toml::de::DeTable;
+
+/// A definition, and where the names of others stand in it.
+struct Parsed {
+    definition: Definition,
+    places: Vec<(&'static str, String, Place)>,
+}
+
+/// Reads one definition.
+///
+/// # Errors
+/// All problems found, sorted by place, at least one of them an error.
+pub fn parse(file_label: &str, text: &str) -> Result<Definition, Vec<Problem>> {
+    parse_with_places(file_label, text).map(|parsed| parsed.definition)
+}
+
+fn parse_with_places(label: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
+    let mut file = File { label, text, problems: Vec::new() };
+    let found = read(&mut file);
+    match found {
+        Some((definition, names)) if file.problems.is_empty() => {
+            let place = |(key, name): (_, toml::Spanned<String>)| {
+                let place = Place::of(text, name.span().start);
+                (key, name.into_inner(), place)
+            };
+            Ok(Parsed { definition, places: names.into_iter().map(place).collect() })
+        }
+        _ => {
+            file.problems.sort();
+            Err(file.problems)
+        }
+    }
+}
+
+fn read(file: &mut File) -> Option<(Definition, Names)> {
+    if file.text.len() > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes", file.text.len());
+        file.fault_whole(Fault::new(message, format!("write at most {FILE_BYTES_MAX}")));
+        return None;
+    }
+    let (root, errors) = DeTable::parse_recoverable(file.text);
+    if !errors.is_empty() {
+        for error in &errors {
+            file.fault_toml(error, &(0..0), "see https://toml.io");
+        }
+        return None;
+    }
+    let mut root = Section::new("", root.span(), root.into_inner());
+    if let Some(app) = root.raw("app") {
+        let cure = "write a [service] with its store path; apps come in a later version";
+        file.fault(&app.span(), Fault::new("[app] is not supported yet", cure));
+    }
+    let (has_problems, section) = (!file.problems.is_empty(), root.section(file, "service"));
+    if section.is_none() && !has_problems && file.problems.is_empty() {
+        let cure = "write [service] and exec = [\"/path/of/program\"] below it";
+        file.fault_whole(Fault::new("there is no [service] table", cure));
+    }
+    let found = section.map(|section| sections::service(file, section));
+    root.finish(file);
+    found
+}
+
+/// Why `name` cannot name a service, which also names a cgroup, a socket and files.
+fn check_name(name: &str) -> Result<(), Fault> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+    let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts && name.len() <= NAME_BYTES_MAX && name.chars().all(fine) {
+        return Ok(());
+    }
+    let cure = format!(
+        "rename the file: letters, digits, -, _, . and @, a letter or digit first, \
+         at most {NAME_BYTES_MAX}"
+    );
+    Err(Fault::new(format!("{name:?} cannot name a service"), cure))
+}
+
+/// Reads all definitions of a host: (name, label, text) each. A broken one does not keep the others
+/// from starting.
+#[must_use]
+pub fn load(files: Vec<(String, String, String)>) -> Loaded {
+    let mut loaded = Loaded::default();
+    let mut parsed: BTreeMap<String, Parsed> = BTreeMap::new();
+    for (name, label, text) in files {
+        let full = parsed.len() + loaded.broken.len() >= SERVICES_MAX;
+        let refusal = if full {
+            let cure = format!("have at most {SERVICES_MAX}");
+            Err(Fault::new("too many services", cure))
+        } else if parsed.contains_key(&name) || loaded.broken.contains_key(&name) {
+            Err(Fault::new(format!("a second definition of {name:?}"), "remove one of the two"))
+        } else {
+            check_name(&name)
+        };
+        if let Err(fault) = refusal {
+            // It has no sound name to be shown under, or one that is taken: a problem, no service.
+            loaded.problems.push(whole(&label, fault));
+            continue;
+        }
+        match parse_with_places(&label, &text) {
+            Ok(one) => drop(parsed.insert(name, one)),
+            Err(problems) => {
+                loaded.broken.insert(name, problems[0].clone());
+                loaded.problems.extend(problems);
+            }
+        }
+    }
+    refuse_unknown_names(&mut parsed, &mut loaded);
+    refuse_cycles(&mut parsed, &mut loaded);
+    loaded.definitions = parsed.into_iter().map(|(name, one)| (name, one.definition)).collect();
+    loaded.problems.sort();
+    loaded
+}
+
+fn whole(label: &str, fault: Fault) -> Problem {
+    let mut file = File { label, text: "", problems: Vec::new() };
+    file.fault_whole(fault);
+    file.problems.remove(0)
+}
+
+/// A requirement that nobody defines keeps the service down. Order and wishes about nobody are
+/// reported, and mean nothing.
+fn refuse_unknown_names(parsed: &mut BTreeMap<String, Parsed>, loaded: &mut Loaded) {
+    let known: BTreeSet<String> = parsed.keys().chain(loaded.broken.keys()).cloned().collect();
+    for (service, one) in &*parsed {
+        for (key, name, place) in &one.places {
+            if known.contains(name) {
+                continue;
+            }
+            let near = nearest(name, known.iter().map(String::as_str));
+            let problem = Problem {
+                file: one.definition.source.clone(),
+                line: place.line,
+                column: place.column,
+                message: format!("{key} names {name:?}, which is no service here"),
+                suggestion: Some(match near {
+                    Some(near) => format!("write {near:?}"),
+                    None => "define it, or leave it out".to_owned(),
+                }),
+                severity: match *key {
+                    "requires" => Severity::Error,
+                    _ => Severity::Warning,
+                },
+            };
+            if problem.severity == Severity::Error {
+                loaded.broken.entry(service.clone()).or_insert_with(|| problem.clone());
+            }
+            loaded.problems.push(problem);
+        }
+    }
+    parsed.retain(|name, _| !loaded.broken.contains_key(name));
+}
+
+/// Services that wait for each other would wait for ever: none of them starts, and the path around
+/// is named. Those that merely wait for a cycle are not part of it.
+fn refuse_cycles(parsed: &mut BTreeMap<String, Parsed>, loaded: &mut Loaded) {
+    let definitions = parsed.iter().map(|(name, one)| (name.clone(), one.definition.clone()));
+    loaded.cycles = Graph::new(&definitions.collect()).cycles();
+    for cycle in &loaded.cycles {
+        for pair in cycle.windows(2) {
+            let [waits, awaited] = pair else { continue };
+            let (file, place) = edge_place(parsed, waits, awaited);
+            let problem = Problem {
+                file,
+                line: place.line,
+                column: place.column,
+                message: format!("{waits} waits for itself: {}", cycle.join(" after ")),
+                suggestion: Some(format!("leave out that {waits} is after {awaited}, or another")),
+                severity: Severity::Error,
+            };
+            loaded.broken.entry(waits.clone()).or_insert_with(|| problem.clone());
+            loaded.problems.push(problem);
+        }
+    }
+    parsed.retain(|name, _| !loaded.broken.contains_key(name));
+}
+
+/// Where it stands that `waits` comes after `awaited`: in its own file, or as the other's `before`.
+fn edge_place(parsed: &BTreeMap<String, Parsed>, waits: &str, awaited: &str) -> (String, Place) {
+    let find = |owner: &str, keys: &[&str], name: &str| {
+        let one = parsed.get(owner)?;
+        let place =
+            one.places.iter().find(|(key, other, _)| keys.contains(key) && other == name)?;
+        Some((one.definition.source.clone(), place.2))
+    };
+    find(waits, &["after", "requires"], awaited)
+        .or_else(|| find(awaited, &["before"], waits))
+        .unwrap_or_default()
+}
