@@ -69,6 +69,7 @@ pub fn prepare(say: Say<'_>) {
     write_root(say);
     set_kernel(say);
     set_hostname(say);
+    said(say, "bring up the loopback link", sys::link::bring_up("lo"));
     said(say, "make mounts shared", kernel_mounts::share_all());
     said(say, "disable ctrl-alt-del's own reboot", sys::reboot::disable_ctrl_alt_del());
 }
@@ -154,6 +155,8 @@ fn set_kernel(say: Say<'_>) {
         if command.exists() { format!("{} poweroff", command.display()) } else { String::new() };
     for (name, value) in [
         ("net/unix/max_dgram_qlen", DATAGRAMS_QUEUED),
+        // By default the kernel drops what a program says beyond 10 lines in 5 s.
+        ("kernel/printk_devkmsg", "on"),
         // The kernel's default is /sbin/modprobe. Empty: it does not start anything.
         ("kernel/modprobe", "\n"),
         // What the kernel runs when the hypervisor or a hot CPU asks for an orderly power-off.

@@ -4,25 +4,33 @@
 //! May touch: the kernel. The only room with `unsafe`, each block with its SAFETY line.
 //! Never: policy, text formats, async, NSS, a global that outlives its caller's wish.
 
+pub mod acpi;
 pub mod block;
 pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod console;
+pub mod detach;
+pub mod helper;
+pub mod kernel_mounts;
 pub mod kmsg;
+pub mod link;
 pub mod listen;
 pub mod log_pipe;
 pub mod memory;
 pub mod module;
 pub mod mount;
-pub mod netlink;
 pub mod notify;
 pub mod peer;
 pub mod poll;
+pub mod process;
 pub mod reap;
 pub mod reboot;
+pub mod rendezvous;
 pub mod seqpacket;
 pub mod signal;
 pub mod spawn;
+pub mod stdio;
 pub mod uevent;
 pub mod user;
+pub mod who;

@@ -1,0 +1,51 @@
+//! Descriptors 0 to 2 before anything else runs.
+//!
+//! The kernel starts PID 1 with no standard streams when `/dev/console` is missing: always, when it
+//! mounted a root with an empty `/dev` itself. Rust's runtime then opens `/dev/null` and *aborts*
+//! if that is missing too, which as PID 1 is a kernel panic. So a constructor fills the gaps before
+//! `main`'s runtime looks: with `/dev/null`, or else with an `O_PATH` descriptor of `/`, on which
+//! every read and write answers `EBADF` (which Rust's own streams take for "nobody listens").
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Runs before `main`, and before Rust's runtime checks the streams.
+///
+/// Only raw calls: no allocation, no Rust runtime yet.
+extern "C" fn fill_closed() {
+    for number in 0..=2 {
+        // SAFETY: F_GETFD takes no pointer; an unknown number answers EBADF.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
+            continue;
+        }
+        // The lowest free number is `number`, since all below it are open.
+        // SAFETY: the path is a NUL-terminated literal.
+        let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_NOCTTY) };
+        if null < 0 {
+            // SAFETY: as above. A process always has a root directory.
+            unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_DIRECTORY) };
+        }
+    }
+}
+
+// SAFETY: `.init_array` (System V gABI, "Initialization and Termination Functions") holds function
+// pointers that libc calls once, in one thread, before `main`; this one has the right signature.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static FILL_CLOSED: extern "C" fn() = fill_closed;
+
+/// Points 0, 1 and 2 at `/dev/null`, once there is one.
+///
+/// Whoever holds a console open must do so *before* this: the last close of a serial console waits
+/// up to 30 s for its output to drain (`closing_wait`, tty_port_close_start in the kernel).
+///
+/// # Errors
+/// Of `open(2)`: `/dev` is not mounted yet.
+pub fn point_at_null() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(null.as_fd())?;
+    rustix::stdio::dup2_stdout(null.as_fd())?;
+    rustix::stdio::dup2_stderr(null.as_fd())?;
+    Ok(())
+}
