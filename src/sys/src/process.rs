@@ -1,0 +1,124 @@
+//! This process itself: standard streams, limits, niceness, file mode mask, subreaper.
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// A resource limit as prlimit(2) takes it: number, soft, hard; `u64::MAX` is infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// `RLIMIT_*` number.
+    pub resource: u8,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// The number of `RLIMIT_NOFILE` on x86-64 (asm-generic/resource.h).
+pub const LIMIT_OPEN_FILES: u8 = 7;
+
+/// This process's pid.
+#[must_use]
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
+/// Opens whatever of 0, 1, 2 is closed, so that no later descriptor becomes a standard stream.
+/// On "/" and without reading it: `/dev` may not be there yet.
+///
+/// # Errors
+/// Those of open(2) and dup3(2).
+pub fn hold_standard_streams() -> io::Result<()> {
+    for number in 0..3 {
+        // SAFETY: only asks whether the number is open; nothing is read or closed through it.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if rustix::io::fcntl_getfd(fd) == Err(Errno::BADF) {
+            let placeholder = rustix::fs::open("/", OFlags::PATH, Mode::empty())?;
+            put_on(number, &placeholder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes 0, 1 and 2 `/dev/null`.
+///
+/// # Errors
+/// Those of open(2): `ENOENT` without `/dev`.
+pub fn silence_standard_streams() -> io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    (0..3).try_for_each(|number| put_on(number, &null))
+}
+
+/// Makes a standard stream a duplicate of `fd`, inherited by children.
+fn put_on(number: i32, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    if fd.as_raw_fd() == number {
+        return Ok(());
+    }
+    match number {
+        0 => rustix::stdio::dup2_stdin(fd)?,
+        1 => rustix::stdio::dup2_stdout(fd)?,
+        _ => rustix::stdio::dup2_stderr(fd)?,
+    }
+    Ok(())
+}
+
+/// Raises `RLIMIT_NOFILE` as far as the kernel allows (`fs.nr_open` with privilege, else the hard
+/// limit); returns what it was, to be given to children.
+///
+/// # Errors
+/// Those of prlimit(2).
+pub fn raise_open_files(wanted: u64) -> io::Result<Limit> {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let full = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    let within = Rlimit { current: before.maximum, maximum: before.maximum };
+    rustix::process::setrlimit(Resource::Nofile, full)
+        .or_else(|_| rustix::process::setrlimit(Resource::Nofile, within))?;
+    Ok(Limit {
+        resource: LIMIT_OPEN_FILES,
+        soft: before.current.unwrap_or(u64::MAX),
+        hard: before.maximum.unwrap_or(u64::MAX),
+    })
+}
+
+/// Sets this process's niceness, -20 to 19.
+///
+/// # Errors
+/// Those of setpriority(2): `EACCES` without privilege.
+pub fn set_nice(nice: i8) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, i32::from(nice))?)
+}
+
+/// Sets the mask of new files' modes.
+pub fn set_umask(mask: u32) {
+    rustix::process::umask(Mode::from_raw_mode(mask));
+}
+
+/// Makes orphans below this process its children, as PID 1's always are.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn become_subreaper() -> io::Result<()> {
+    // Any pid but none means "on".
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// A second descriptor for the same open file, close-on-exec.
+///
+/// # Errors
+/// `EMFILE` when all are in use.
+pub fn duplicate(fd: BorrowedFd<'_>) -> io::Result<std::os::fd::OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+/// `/dev/null`, for reading and writing, close-on-exec.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_null() -> io::Result<std::os::fd::OwnedFd> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(null)
+}
