@@ -15,7 +15,7 @@ kernel=linux-image-6.1.0-56-cloud-amd64
 programs='busybox-static nginx patchelf e2fsprogs fdisk'
 # What those programs load, by hand rather than by apt's solver: `depends` would bring Perl along.
 libraries='libc6 libgcc-s1 libstdc++6 libcrypt1 libpcre2-8-0 libssl3 zlib1g libext2fs2 libcom-err2
-  libss2 libblkid1 libuuid1 libfdisk1 libsmartcols1 libreadline8 libtinfo6 libarchive13'
+  libss2 libblkid1 libuuid1 libfdisk1 libsmartcols1 libreadline8 libtinfo6'
 configuration='nginx-common'
 
 mkdir -p "$1/debs"

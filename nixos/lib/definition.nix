@@ -1,0 +1,34 @@
+# One evaluated `rollinit.services.NAME` -> the attribute set of its TOML definition.
+#
+# Option names are the keys of docs/services.md in camelCase; the definition has them in kebab-case.
+# An option left at null is left out, so that rollinit's own default holds and is stated once.
+{ lib }:
+let
+  inherit (builtins)
+    attrNames concatStringsSep filter isAttrs isList isString listToAttrs map match split;
+
+  # backoffMin -> backoff-min; NOFILE and already-kebab stay as they are.
+  kebab = name:
+    let
+      part = piece: if isString piece then piece else "-${lower (builtins.head piece)}";
+      lower = builtins.replaceStrings
+        (letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (letters "abcdefghijklmnopqrstuvwxyz");
+      letters = text: map builtins.head (filter isList (split "(.)" text));
+    in
+    if match "[a-z]+([A-Z][a-z]*)+" name == null then name
+    else concatStringsSep "" (map part (split "([A-Z])" name));
+
+  isTable = value: isAttrs value && !(value ? outPath);
+  isEmpty = value: value == null || value == [ ] || (isTable value && attrNames value == [ ]);
+  # Attributes named by hosts and people keep their names: environment variables.
+  clean = value:
+    if isTable value then
+      listToAttrs (filter (pair: !isEmpty pair.value) (map (name: {
+        name = kebab name;
+        value = if name == "environment" then dropEmpty value.${name} else clean value.${name};
+      }) (attrNames value)))
+    else if isList value then map clean value
+    else value;
+  dropEmpty = lib.filterAttrs (_: value: value != null);
+in
+service: { service = clean (removeAttrs service [ "enable" "path" ]); }

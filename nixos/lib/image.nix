@@ -1,0 +1,108 @@
+# A disk: GPT with one ext4 partition that holds a system and its closure. Same input, same bytes.
+#
+# Needs no root, no loop device and no mount: mke2fs fills the file system from a directory, debugfs
+# then sets what that directory cannot carry (owners, all times). UUIDs, the hash seed and the clock
+# are given, since each would otherwise be random or now. The tools are named by their whole path:
+# busybox's shell prefers its own applets (mke2fs is one) to what PATH leads to.
+{ lib, pkgs, shellWord }:
+{ toplevel
+, partitionUuid               # PARTUUID of the root partition, as root=PARTUUID= has it
+, diskUuid, fileSystemUuid
+, label ? "rollinit"
+, freeMiB ? 64                # room for what the guest writes
+}:
+pkgs.runCommand "rollinit-image" {
+  exportReferencesGraph = [ "closure" toplevel ];
+  # mke2fs and debugfs take this for now; 1, as all files of a store have.
+  E2FSPROGS_FAKE_TIME = "1";
+  # Our own, so that the host's cannot add to it.
+  MKE2FS_CONFIG = pkgs.writeText "mke2fs.conf" ''
+    [defaults]
+      base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
+      blocksize = 4096
+      inode_size = 256
+    [fs_types]
+      small = {
+        inode_ratio = 4096
+      }
+      ext4 = {
+        features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
+      }
+  '';
+} ''
+  root=$PWD/root
+  mkdir -p $root/nix/store $root/nix/var/nix/profiles $root/etc
+  grep '^/nix/store/' closure | sort -u > paths
+  while read -r path; do cp -a "$path" $root/nix/store/; done < paths
+
+  # What boots is what the profile leads to.
+  ln -s ${toplevel} $root/nix/var/nix/profiles/system-1-link
+  ln -s system-1-link $root/nix/var/nix/profiles/system
+
+  # /etc: one link that a system swap can flip, and a link through it for each file.
+  ln -s ${toplevel}/etc $root/etc/static
+  (cd ${toplevel}/etc/ && find . -type l -o -type f) | sed 's|^\./||' | sort > names
+  while read -r name; do
+    mkdir -p "$(dirname "$root/etc/$name")"
+    ln -s "/etc/static/$name" "$root/etc/$name"
+  done < names
+  while read -r mode uid gid name; do
+    rm -f "$root/etc/$name"
+    cp -L "${toplevel}/etc/$name" "$root/etc/$name"
+    chmod "$mode" "$root/etc/$name"
+    echo "$uid $gid /etc/$name" >> owners
+  done < ${toplevel}/etc-copied
+
+  for directory in bin dev home mnt proc root run sys tmp usr var var/empty var/lib var/log; do
+    mkdir -p $root/$directory
+  done
+  chmod 1777 $root/tmp
+  chmod 0700 $root/root
+  chmod 0555 $root/proc $root/sys $root/var/empty
+  ln -s ../tmp $root/var/tmp
+  ln -s ../run $root/var/run
+
+  # Size: files in whole blocks, an inode each, a journal, and room.
+  kib=$(find $root -type f -exec stat -c %s {} + | awk '{ n += int(($1 + 4095) / 4096) * 4 } END { print n }')
+  entries=$(find $root | wc -l)
+  mib=$(( (kib + entries * 5) / 1024 + 24 + ${toString freeMiB} ))
+  start=1
+  mkdir -p $out
+  image=$out/disk.img
+  truncate -s $(( mib + start + 1 ))M $image
+
+  ${pkgs.util-linux}/bin/sfdisk --quiet $image <<END
+  label: gpt
+  label-id: ${diskUuid}
+  start=''${start}MiB, size=''${mib}MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=${partitionUuid}, name=${label}
+  END
+
+  seed=hash_seed=${fileSystemUuid}
+  now=lazy_itable_init=0,lazy_journal_init=0
+  ${pkgs.e2fsprogs}/bin/mke2fs -q -t ext4 -N $(( entries + 16384 )) -L ${label} -U ${fileSystemUuid} \
+    -J size=16 -m 0 -E "offset=$(( start * 1048576 )),root_owner=0:0,$seed,$now" \
+    -d $root $image ''${mib}M
+
+  # Owners and times. A store's files have time 1; the rest gets the same.
+  {
+    (cd $root && find . | sed 's|^\.||; s|^$|/|' | sort) | while read -r path; do
+      for field in uid gid atime_extra ctime_extra mtime_extra crtime_extra; do
+        echo "sif \"$path\" $field 0"
+      done
+      for field in atime ctime mtime crtime; do echo "sif \"$path\" $field @1"; done
+    done
+    if [ -e owners ]; then
+      while read -r uid gid path; do
+        echo "sif \"$path\" uid $uid"
+        echo "sif \"$path\" gid $gid"
+      done < owners
+    fi
+  } > commands
+  ${pkgs.e2fsprogs}/bin/debugfs -w -f commands "$image?offset=$(( start * 1048576 ))" > log 2>&1
+  # debugfs says what failed and still exits with 0: its banner and echoed commands are all there may be.
+  if grep -v -e '^debugfs 1\.' -e '^debugfs: ' log; then
+    echo "image: debugfs could not set owners and times" >&2
+    exit 1
+  fi
+  ${pkgs.e2fsprogs}/bin/e2fsck -fn "$image?offset=$(( start * 1048576 ))" > log 2>&1 || { cat log >&2; exit 1; }
+''

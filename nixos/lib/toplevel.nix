@@ -1,0 +1,29 @@
+# The system as one store path, laid out as NixOS boot loaders and tools expect it.
+#
+#   init            -> rollinit-init: what `init=` names; its supervisor lies beside it
+#   kernel, initrd  what the boot loader loads;  kernel-params  one line of words
+#   etc             -> the tree that /etc/static leads to;  etc-copied: what is copied and not linked
+#   sw              bin/ of the command line and of environment.systemPackages
+#   system          x86_64-linux
+{ lib, pkgs, shellWord }:
+{ name, rollinit, kernelFile, initrd, kernelParams, etc, packages, system }:
+let
+  inherit (builtins) concatStringsSep map;
+  farm = package: ''
+    for file in ${package}/bin/*; do
+      case ''${file##*/} in rollinit-init | rollinit-supervisor) continue ;; esac
+      [ -e "$out/sw/bin/''${file##*/}" ] || ln -s "$file" $out/sw/bin/
+    done
+  '';
+in
+pkgs.runCommand "rollinit-system-${name}" { } ''
+  mkdir -p $out/sw/bin
+  ln -s ${rollinit}/bin/rollinit-init $out/init
+  ln -s ${kernelFile} $out/kernel
+  ln -s ${initrd}/initrd $out/initrd
+  printf '%s' ${shellWord (concatStringsSep " " kernelParams)} > $out/kernel-params
+  ln -s ${etc}/etc $out/etc
+  ln -s ${etc}/copied $out/etc-copied
+  printf '%s' ${shellWord system} > $out/system
+  ${concatStringsSep "" (map farm ([ rollinit ] ++ packages))}
+''

@@ -1,0 +1,18 @@
+# `networking.hostName` and the files that name the host.
+{ config, lib, ... }:
+{
+  options.networking.hostName = lib.mkOption {
+    # hostname(7): what a label of a domain name may be.
+    type = lib.types.strMatching "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+    default = "rollinit";
+    description = "The name of the host.";
+  };
+  config.environment.etc = {
+    hostname.text = config.networking.hostName + "\n";
+    hosts.text = ''
+      127.0.0.1 localhost
+      ::1 localhost
+      127.0.0.2 ${config.networking.hostName}
+    '';
+  };
+}

@@ -1,0 +1,50 @@
+# The kernel, its parameters, and the modules that stage 1 loads.
+{ config, lib, pkgs, ... }:
+let
+  functions = import ../lib { inherit lib pkgs; };
+  inherit (lib) mkOption types;
+  inherit (config.boot.kernelPackages) kernel;
+  names = types.listOf (types.strMatching "[A-Za-z0-9_-]+");
+in
+{
+  options.boot = {
+    kernelPackages = mkOption {
+      type = types.unspecified;
+      default = pkgs.linuxPackages;
+      description = "A set whose `kernel` has bzImage, and it or its `modules` lib/modules/VERSION.";
+    };
+    kernelParams = mkOption {
+      type = types.listOf (types.strMatching "[^ \t\n]+");
+      default = [ ];
+      description = "Words of the kernel command line.";
+    };
+    kernelModules = mkOption {
+      type = names;
+      default = [ ];
+      description = ''
+        Modules to load at boot. Stage 1 loads them, after those of boot.initrd.kernelModules:
+        nothing else on the machine loads modules.
+      '';
+    };
+    initrd.kernelModules = mkOption {
+      type = names;
+      default = [ ];
+      description = "Modules that the root file system needs; what they depend on comes along.";
+    };
+    initrd.tools = mkOption {
+      type = types.package;
+      default = pkgs.rollinit-initrd-tools;
+      description = "Where rollinit-stage1 and rollinit-mkinitrd come from.";
+    };
+  };
+  options.system.build.initrd = mkOption {
+    type = types.package;
+    description = "Derivation with the initramfs as `initrd`.";
+  };
+  config.system.build.initrd = functions.initrd {
+    # nixpkgs keeps the modules in an output of their own in newer releases.
+    tree = kernel.modules or kernel;
+    inherit (config.boot.initrd) tools;
+    modules = config.boot.initrd.kernelModules ++ config.boot.kernelModules;
+  };
+}

@@ -1,0 +1,89 @@
+# `users.users` and `users.groups`: accounts with fixed numbers, all locked.
+{ config, lib, pkgs, ... }:
+let
+  functions = import ../lib { inherit lib pkgs; };
+  inherit (lib) mkOption types mkDefault;
+  inherit (builtins) attrNames concatMap elem filter length map match;
+  cfg = config.users;
+  field = types.strMatching "[^:\n]*";
+
+  user = { name, ... }: {
+    options = {
+      uid = mkOption { type = types.int; description = "Its number; it has no default."; };
+      group = mkOption { type = types.str; description = "Primary group."; };
+      extraGroups = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        description = "Further groups.";
+      };
+      description = mkOption { type = field; default = ""; description = "Who it is."; };
+      home = mkOption { type = field; default = "/var/empty"; description = "Home directory."; };
+      shell = mkOption {
+        type = types.either types.package types.str;
+        default = "/run/current-system/sw/bin/nologin";
+        description = "Shell.";
+      };
+    };
+  };
+  group = {
+    options.gid = mkOption { type = types.int; description = "Its number."; };
+    options.members = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "Users in it.";
+    };
+  };
+
+  require = condition: message: { assertion = condition; inherit message; };
+  badName = option: name: require (match "[a-z_][a-z0-9_-]{0,30}" name != null)
+    "${option}: ${builtins.toJSON name} is not an account name; use a-z, 0-9, - and _";
+  hasGroup = option: name: require (elem name (attrNames cfg.groups))
+    "${option}: there is no group ${builtins.toJSON name}; add users.groups.${name}.gid";
+  unique = option: set: key: map (name:
+    let same = filter (other: set.${other}.${key} == set.${name}.${key}) (attrNames set); in
+    require (length same == 1)
+      "${option}.${name}.${key}: ${toString set.${name}.${key}} is taken by ${toString same}")
+    (attrNames set);
+  ofUser = name: [ (badName "users.users" name) ]
+    ++ [ (hasGroup "users.users.${name}.group" cfg.users.${name}.group) ]
+    ++ map (hasGroup "users.users.${name}.extraGroups") cfg.users.${name}.extraGroups;
+in
+{
+  options.users = {
+    users = mkOption {
+      type = types.attrsOf (types.submodule user);
+      default = { };
+      description = "Accounts.";
+    };
+    groups = mkOption {
+      type = types.attrsOf (types.submodule group);
+      default = { };
+      description = "Groups.";
+    };
+  };
+  config = {
+    users.users.root = {
+      uid = mkDefault 0;
+      group = mkDefault "root";
+      home = mkDefault "/root";
+      description = mkDefault "System administrator";
+    };
+    users.users.nobody = { uid = mkDefault 65534; group = mkDefault "nogroup"; };
+    # The two last ones are roles of the control socket.
+    users.groups = {
+      root.gid = mkDefault 0;
+      nogroup.gid = mkDefault 65534;
+      rollinit.gid = mkDefault 900;
+      rollinit-read.gid = mkDefault 901;
+    };
+    assertions = concatMap ofUser (attrNames cfg.users)
+      ++ map (badName "users.groups") (attrNames cfg.groups)
+      ++ unique "users.users" cfg.users "uid"
+      ++ unique "users.groups" cfg.groups "gid";
+    environment.etc = {
+      passwd.text = functions.accounts.passwd cfg.users cfg.groups;
+      group.text = functions.accounts.group cfg.users cfg.groups;
+      shadow = { text = functions.accounts.shadow cfg.users; mode = "0600"; };
+    };
+  };
+}
