@@ -1,0 +1,53 @@
+//! A client that is not ours: the Python package `varlink`, which knows the interface only from
+//! what the server says of itself.
+//!
+//! Proof: `foreign.py` fails on the first answer that is not as expected, and its last line, which
+//! only a complete run prints, is compared. The server runs on a thread of this process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is the test's verdict.
+
+mod fake;
+
+use fake::{Fake, listen, on_one_thread, reader};
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+
+/// The interpreter named by `ROLLINIT_PYTHON`, else `python3`; it must have the module.
+fn python() -> String {
+    let python = std::env::var("ROLLINIT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = Command::new(&python).args(["-c", "import varlink"]).output();
+    assert!(
+        found.is_ok_and(|output| output.status.success()),
+        "{python} has no module `varlink`; `cargo xtask setup` installs one for the tests \
+         (or set ROLLINIT_PYTHON to an interpreter that has it)"
+    );
+    python
+}
+
+#[test]
+fn python_varlink_client() {
+    let python = python();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("supervisor");
+    let address = format!("unix:{}", socket.display());
+    let (bound, is_bound) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        on_one_thread(async {
+            let fake = Fake::default();
+            *fake.log_lines.borrow_mut() = vec![b"hello".to_vec(), b"\xff\xfe".to_vec()];
+            listen(&socket, reader(), Rc::new(fake));
+            bound.send(()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    is_bound.recv().unwrap();
+    let room = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let description = room.join("../../docs/io.rollinit.Supervisor.varlink");
+    let mut command = Command::new(python);
+    command.arg(room.join("tests/foreign.py")).arg(address).arg(description);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "all answers were as expected\n");
+}
