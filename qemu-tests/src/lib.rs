@@ -4,4 +4,5 @@
 //! generator, small test apps.
 //! May touch: processes that it started itself, loopback, `target/`.
 //! Never: be linked into anything that ships.
+pub mod guest;
 pub mod load;
