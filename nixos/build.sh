@@ -10,6 +10,7 @@
 #   --inputs DIR       what nixos/debian.sh made (default: TARGET/debian; made when missing)
 #   --target DIR       where the store and Nix's configuration live (default: ./target of the tree)
 #   --attribute NAME   attribute of nixos/offline.nix (default: boot)
+#   --check            build what is built already once more, and fail if its bytes differ
 #
 # Leaves in --out (links lead to real files below TARGET, usable outside of the private mount):
 #   image, kernel, initrd      links to the disk image (raw, GPT, read-only: boot with snapshot=on),
@@ -29,13 +30,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 usage() { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p}' "$0"; }
 fail() { echo "nixos/build.sh: $*" >&2; exit 1; }
 
-out= configuration= rollinit= test_apps= inputs= target=$here/../target attribute=boot collect=
+out= configuration= rollinit= test_apps= inputs= target=$here/../target attribute=boot collect= check=
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2 ;; --configuration) configuration=$2 ;; --rollinit) rollinit=$2 ;;
     --test-apps) test_apps=$2 ;; --inputs) inputs=$2 ;; --target) target=$2 ;;
     --attribute) attribute=$2 ;;
     --collect) collect=1; shift; continue ;;
+    --check) check=--check; shift; continue ;;
     --help | -h) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
@@ -85,7 +87,7 @@ set -- "$here/offline.nix" -A "$attribute" --argstr configuration "$(realpath "$
   --argstr debian "$(realpath "$inputs")/root"
 [ -z "$test_apps" ] || set -- "$@" --argstr testApps "$(realpath "$test_apps")"
 # The link is also the garbage collector's root. Only a new or changed build prints its log.
-store_path=$(in_store nix-build --quiet "$@" -o "$out/root") || exit 1
+store_path=$(in_store nix-build --quiet $check "$@" -o "$out/root") || exit 1
 
 real() { # /nix/store/... as seen outside of the namespace
   if [ -n "$private" ]; then echo "$private${1#/nix}"; else echo "$1"; fi

@@ -3,7 +3,7 @@
 # `rollinit check` judges the same definitions again with the supervisor's own code; these are here
 # so that a mistake fails at evaluation, under the name of the option that made it.
 { lib }:
-services:
+{ services, users, groups }:
 let
   inherit (builtins)
     attrNames concatMap concatStringsSep elem elemAt filter head length map match stringLength
@@ -64,10 +64,33 @@ let
     concatMap one listen ++ map (socket: require false
       "${option service "listen"}: two sockets are named ${builtins.toJSON socket.name}") twice;
 
+  reserved = [ "LISTEN_FDS" "LISTEN_FDNAMES" "LISTEN_PID" "NOTIFY_SOCKET" ];
   variables = service: map (name:
-    require (match "[A-Za-z_][A-Za-z0-9_]*" name != null)
+    if elem name reserved then
+      require false "${option service "environment"}: ${name} is set by the supervisor; leave it out"
+    else require (match "[A-Za-z_][A-Za-z0-9_]*" name != null)
       "${option service "environment"}: ${builtins.toJSON name} is not a name of a variable")
     (attrNames services.${service}.environment);
+  # Numbers are taken as they are: they need no name on this host.
+  account = kind: known: where: name:
+    let
+      isNumber = name == null || match "[0-9]+" name != null;
+      names = concatStringsSep ", " known;
+    in
+    require (isNumber || elem name known)
+      "${where}: there is no ${kind} ${builtins.toJSON name}; there are: ${names}";
+  accounts = service:
+    let
+      settings = services.${service};
+      user = account "user" users;
+      group = account "group" groups;
+      ofSocket = socket:
+        let where = "${option service "listen"} ${builtins.toJSON socket.name}"; in
+        [ (user "${where}, user" socket.user) (group "${where}, group" socket.group) ];
+    in
+    [ (user (option service "user") settings.user) (group (option service "group") settings.group) ]
+    ++ map (group (option service "groups")) settings.groups
+    ++ concatMap ofSocket settings.listen;
 in
 concatMap (service: concatMap (check: check service)
-  [ serviceName program relations sockets variables ]) enabled
+  [ serviceName program relations sockets variables accounts ]) enabled

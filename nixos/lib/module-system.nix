@@ -12,7 +12,7 @@ let
 
   # --- small helpers ---------------------------------------------------------------------------
   unique = foldl' (seen: x: if elem x seen then seen else seen ++ [ x ]) [ ];
-  showPart = part: if match "[A-Za-z_][A-Za-z0-9_'-]*" part != null then part else toJSON part;
+  showPart = part: if match "[A-Za-z0-9_][A-Za-z0-9_'-]*" part != null then part else toJSON part;
   showOption = location: concatStringsSep "." (map showPart location);
   showValue = value:
     if isString value || isInt value || isBool value || value == null then toJSON value

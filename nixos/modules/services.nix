@@ -134,7 +134,11 @@ in
     };
   };
   config = {
-    assertions = functions.checks config.rollinit.services;
+    assertions = functions.checks {
+      inherit (config.rollinit) services;
+      users = attrNames config.users.users;
+      groups = attrNames config.users.groups;
+    };
     environment.etc = listToAttrs (map (service: {
       name = "rollinit/services/${service}.toml";
       value.text = text service;

@@ -1,0 +1,32 @@
+# A package set for evaluation alone: every name that nixos/ uses, nothing that could be built.
+#
+# Tests evaluate against it where no Debian packages lie, and the stub flake stands in for nixpkgs.
+let
+  stub = name: derivation {
+    inherit name;
+    system = "x86_64-linux";
+    builder = "/nonexistent";
+  };
+  # The script is part of the derivation, so what it names is part of the evaluation.
+  withScript = name: environment: script: derivation (environment // {
+    inherit name script;
+    system = "x86_64-linux";
+    builder = "/nonexistent";
+  });
+in
+{
+  runCommand = withScript;
+  writeText = name: text: withScript name { } text;
+  busybox = stub "busybox";
+  nginx = stub "nginx";
+  e2fsprogs = stub "e2fsprogs";
+  util-linux = stub "util-linux";
+  linuxPackages.kernel = stub "linux";
+  qemu = stub "qemu";
+  rollinit = stub "rollinit";
+  rollinit-initrd-tools = stub "rollinit-initrd-tools";
+  rollinit-test-apps = stub "rollinit-test-apps";
+  mkShell = environment: withScript "shell" { } (builtins.toJSON environment.packages);
+  rustPlatform.buildRustPackage = arguments: withScript arguments.pname { } arguments.buildPhase;
+  writeShellScriptBin = name: text: withScript name { } text;
+}
