@@ -1,0 +1,180 @@
+//! What operators want.
+
+use super::Machine;
+use super::memory::{Phase, Then};
+use super::order::{Condition, Gate};
+use crate::effect::{CommandError, Effect, Outcome};
+use crate::event::Verb;
+use crate::limits::COMMANDS_PENDING_MAX;
+use crate::nearest::nearest;
+use crate::record::What;
+
+/// A command that waits for its service.
+#[derive(Debug)]
+pub(super) struct Pending {
+    id: u64,
+    verb: Verb,
+}
+
+type Answer = Result<Outcome, CommandError>;
+
+impl Machine {
+    pub(super) fn command(&mut self, id: u64, verb: Verb, key: String) {
+        match self.obey(verb, &key) {
+            Some(result) => self.effects.push(Effect::Reply { id, result }),
+            None => self.pending.entry(key).or_default().push(Pending { id, verb }),
+        }
+    }
+
+    /// Does what is wanted; none if the answer must wait.
+    fn obey(&mut self, verb: Verb, key: &str) -> Option<Answer> {
+        let Some(unit) = self.units.get(key) else {
+            let near = nearest(key, self.units.keys().map(String::as_str)).map(str::to_owned);
+            return Some(Err(CommandError::Unknown { key: key.to_owned(), nearest: near }));
+        };
+        if let Some(power) = self.power {
+            let key = key.to_owned();
+            return Some(Err(CommandError::ShuttingDown { key, kind: power.kind }));
+        }
+        let waiting: usize = self.pending.values().map(Vec::len).sum();
+        if waiting >= COMMANDS_PENDING_MAX {
+            return Some(Err(CommandError::TooMany { limit: COMMANDS_PENDING_MAX }));
+        }
+        let is_down = unit.memory.held_down && !unit.memory.phase.is_living();
+        match verb {
+            Verb::Stop if is_down => return Some(Ok(Outcome::Already)),
+            Verb::Start if unit.condition == Condition::Up => return Some(Ok(Outcome::Already)),
+            Verb::Start | Verb::Restart => {
+                if let Some(problem) = self.loaded.broken.get(key) {
+                    let (key, reason) = (key.to_owned(), problem.to_string());
+                    return Some(Err(CommandError::Broken { key, reason }));
+                }
+            }
+            Verb::Stop => {}
+        }
+        self.tell(key, What::Command { verb });
+        match verb {
+            Verb::Start => self.revive(key, Verb::Start),
+            Verb::Stop => self.hold_down(key),
+            Verb::Restart => {
+                self.revive(key, Verb::Restart);
+                self.restart(key);
+            }
+        }
+        None
+    }
+
+    fn hold_down(&mut self, key: &str) {
+        self.supersede(key, Verb::Stop);
+        let Some(unit) = self.units.get_mut(key) else { return };
+        unit.memory.held_down = true;
+        if unit.memory.phase.is_living() {
+            self.touch(key);
+        } else {
+            self.enter(key, Phase::Stopped);
+            self.tell(key, What::Stopped);
+        }
+    }
+
+    /// Lets a service up again, and all that it requires or wants.
+    fn revive(&mut self, key: &str, verb: Verb) {
+        for name in self.graph.pulled_in(key) {
+            let Some(unit) = self.units.get_mut(&name) else { continue };
+            let memory = &mut unit.memory;
+            let is_down = matches!(memory.phase, Phase::Stopped | Phase::Failed);
+            if name != key && !memory.held_down && !is_down {
+                continue;
+            }
+            memory.held_down = false;
+            memory.failures = 0;
+            memory.window.clear();
+            memory.reason.clear();
+            match &mut memory.phase {
+                Phase::Stopped | Phase::Failed | Phase::Backoff { .. } => {
+                    self.enter(&name, Phase::Idle);
+                }
+                Phase::Stopping { then, .. } => {
+                    *then = Then::Again;
+                    self.touch(&name);
+                }
+                _ => self.touch(&name),
+            }
+            self.supersede(&name, if name == key { verb } else { Verb::Start });
+        }
+    }
+
+    fn restart(&mut self, key: &str) {
+        match self.units.get(key).map(|unit| unit.memory.phase) {
+            Some(Phase::Starting { .. } | Phase::Running | Phase::Leaving { .. }) => {
+                self.stop(key, Then::Again, "to be restarted by hand");
+            }
+            Some(Phase::Done) => self.enter(key, Phase::Idle),
+            _ => {}
+        }
+    }
+
+    /// Answers those who wanted the opposite.
+    fn supersede(&mut self, key: &str, verb: Verb) {
+        let Some(waiting) = self.pending.get_mut(key) else { return };
+        let opposite = |pending: &mut Pending| (pending.verb == Verb::Stop) != (verb == Verb::Stop);
+        for pending in waiting.extract_if(.., opposite) {
+            let result = Err(CommandError::Superseded { key: key.to_owned(), verb });
+            self.effects.push(Effect::Reply { id: pending.id, result });
+        }
+    }
+
+    /// Answers those whose service has got where they wanted it, or will not.
+    pub(super) fn reply_pending(&mut self) {
+        let mut waiting = std::mem::take(&mut self.pending);
+        for (key, commands) in &mut waiting {
+            let verbs: Vec<Option<Answer>> =
+                commands.iter().map(|pending| self.answer(key, pending.verb)).collect();
+            let mut answers = verbs.into_iter();
+            commands.retain(|pending| match answers.next().flatten() {
+                Some(result) => {
+                    self.effects.push(Effect::Reply { id: pending.id, result });
+                    false
+                }
+                None => true,
+            });
+        }
+        waiting.retain(|_, commands| !commands.is_empty());
+        self.pending = waiting;
+    }
+
+    fn answer(&self, key: &str, verb: Verb) -> Option<Answer> {
+        let unit = self.units.get(key)?;
+        let memory = &unit.memory;
+        let key = key.to_owned();
+        if !memory.stuck.is_empty() {
+            return Some(Err(CommandError::Stuck { key, reason: memory.stuck.clone() }));
+        }
+        let is_down = memory.held_down && !memory.phase.is_living();
+        if verb == Verb::Stop && is_down {
+            return Some(Ok(Outcome::Done));
+        }
+        if let Some(power) = self.power
+            && (verb != Verb::Stop || power.handed_over)
+        {
+            return Some(Err(CommandError::ShuttingDown { key, kind: power.kind }));
+        }
+        if verb == Verb::Stop {
+            return None;
+        }
+        let last_end = memory.last_end.as_ref().map(super::memory::Ended::text).unwrap_or_default();
+        let reason = match memory.phase {
+            Phase::Running | Phase::Done if unit.condition == Condition::Up => {
+                return Some(Ok(Outcome::Done));
+            }
+            Phase::Failed => memory.reason.clone(),
+            Phase::Backoff { .. } => format!("{last_end}; it goes on trying"),
+            Phase::Stopped => last_end,
+            Phase::Idle => match self.gate(&key) {
+                Gate::Never(reason) => reason,
+                Gate::Go | Gate::Wait(_) => return None,
+            },
+            _ => return None,
+        };
+        Some(Err(CommandError::NotReady { key, reason }))
+    }
+}
