@@ -5,4 +5,5 @@
 //! May touch: processes that it started itself, loopback, `target/`.
 //! Never: be linked into anything that ships.
 pub mod guest;
+pub mod guests;
 pub mod load;

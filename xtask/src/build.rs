@@ -1,4 +1,4 @@
-//! `cargo xtask build`: every program in its profile, collected in `target/out/bin`.
+//! `cargo xtask build`: every program in its profile, collected in `target/out`.
 
 use crate::workspace::{TARGET, cargo, run, step, target};
 use anyhow::{Context, Result};
@@ -9,19 +9,33 @@ use std::path::{Path, PathBuf};
 struct Recipe {
     package: &'static str,
     profile: &'static str,
+    /// Below `target/out`.
+    folder: &'static str,
     programs: &'static [&'static str],
 }
 
 /// Each is one call of cargo: within one call features are united over packages, and what serde or
 /// tokio needs elsewhere would grow PID 1.
-const RECIPES: [Recipe; 5] = [
-    Recipe { package: "init", profile: "pid1", programs: &["rollinit-init"] },
-    Recipe { package: "initrd", profile: "pid1", programs: &["rollinit-stage1"] },
-    Recipe { package: "supervisor", profile: "release", programs: &["rollinit-supervisor"] },
-    Recipe { package: "cli", profile: "release", programs: &["rollinit"] },
+const RECIPES: [Recipe; 6] = [
+    Recipe { package: "init", profile: "pid1", folder: "bin", programs: &["rollinit-init"] },
+    Recipe { package: "initrd", profile: "pid1", folder: "bin", programs: &["rollinit-stage1"] },
+    Recipe {
+        package: "initrd",
+        profile: "release",
+        folder: "bin",
+        programs: &["rollinit-mkinitrd"],
+    },
+    Recipe {
+        package: "supervisor",
+        profile: "release",
+        folder: "bin",
+        programs: &["rollinit-supervisor"],
+    },
+    Recipe { package: "cli", profile: "release", folder: "bin", programs: &["rollinit"] },
     Recipe {
         package: "qemu-tests",
         profile: "release",
+        folder: "test-apps/bin",
         programs: &["rollinit-testapp", "rollinit-testagent", "rollinit-load"],
     },
 ];
@@ -37,10 +51,10 @@ pub struct Program {
     pub size_bytes: u64,
 }
 
-/// Where the programs are collected.
+/// Where the programs are collected: `bin` what ships, `test-apps/bin` what runs in test guests.
 #[must_use]
-pub fn folder(root: &Path) -> PathBuf {
-    target(root).join("out/bin")
+pub fn out(root: &Path) -> PathBuf {
+    target(root).join("out")
 }
 
 /// Builds everything. Unchanged programs keep their file, so what is cached by content stays.
@@ -49,14 +63,15 @@ pub fn folder(root: &Path) -> PathBuf {
 /// A package does not build, or a file cannot be written.
 pub fn run_build(root: &Path) -> Result<Vec<Program>> {
     step("build", || {
-        let folder = folder(root);
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("build: make {}", folder.display()))?;
         let mut programs = Vec::new();
         for recipe in &RECIPES {
+            let folder = out(root).join(recipe.folder);
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("build: make {}", folder.display()))?;
             let mut command = cargo(root);
-            command.args(["build", "--bins", "--package", recipe.package]);
-            run(command.args(["--profile", recipe.profile]))?;
+            command.args(["build", "--package", recipe.package, "--profile", recipe.profile]);
+            command.args(recipe.programs.iter().flat_map(|name| ["--bin", *name]));
+            run(&mut command)?;
             let built = target(root).join(TARGET).join(recipe.profile);
             for name in recipe.programs {
                 programs.push(collect(&built.join(name), &folder.join(name), name)?);

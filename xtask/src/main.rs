@@ -5,7 +5,10 @@
 //! Never: anything on a host that runs rollinit.
 
 mod build;
+mod image;
+mod qemu;
 mod setup;
+mod test;
 mod tidy;
 mod workspace;
 
@@ -31,7 +34,7 @@ enum Task {
     #[command(after_help = "Debian and Ubuntu: apt. With Nix: use `nix develop` instead. \
                             Elsewhere: prints the names.\nRunning it again does nothing.")]
     Setup,
-    /// Build every program, each in its profile, and collect them in target/out/bin.
+    /// Build every program, each in its profile, and collect them in target/out.
     #[command(after_help = "PID 1 and stage 1 are built with `--profile pid1`, the others with \
                             `--release`, each package alone,\nso that no package's features leak \
                             into another's binary.")]
@@ -39,6 +42,34 @@ enum Task {
         /// Print the programs and their sizes as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Build guests' images with Nix, from the programs that `build` made.
+    #[command(after_help = "Configurations are the files of qemu-tests/guests; the image is left \
+                            in target/image/NAME.\nNothing is fetched but Debian packages (the \
+                            kernel, nginx, …), by apt-get download, once.")]
+    Image {
+        /// Which guest; all of them without it.
+        configuration: Option<String>,
+    },
+    /// Run the tests: everything, one tier, or those whose name contains NAME.
+    #[command(after_help = "unit:    format, clippy, tidy, unit and property tests, Nix library\n\
+                            process: PID 1 in a pid namespace and as subreaper, without a VM\n\
+                            qemu:    guests; consoles are kept in target/qemu/NAME/serial.log\n\
+                            Sets up and builds what it needs first. Exit code 0: all passed.")]
+    Test {
+        /// Only this tier.
+        tier: Option<test::Tier>,
+        /// Only tests whose name contains this.
+        name: Option<String>,
+    },
+    /// Boot the guest of a test and show its console here.
+    #[command(after_help = "Names are those of the QEMU tests. Ctrl-C kills the guest.")]
+    Qemu {
+        /// The test's name.
+        name: String,
+        /// Read commands from this terminal and run them in the guest.
+        #[arg(long)]
+        shell: bool,
     },
     /// Check the rules of the house: edges between rooms, PID 1's closure, unsafe, lengths.
     #[command(after_help = "Exit code 0: tidy. 1: the findings are printed, file:line: what.")]
@@ -57,6 +88,18 @@ fn main() -> Result<()> {
             let programs = build::run_build(&root)?;
             build::print(&programs, json)
         }
+        Task::Image { configuration } => {
+            setup::run_setup()?;
+            build::run_build(&root)?;
+            let names =
+                configuration.map_or_else(|| image::configurations(&root), |one| Ok(vec![one]));
+            for name in names? {
+                println!("{}", image::build(&root, &name)?.display());
+            }
+            Ok(())
+        }
+        Task::Test { tier, name } => test::run_tests(&root, tier, name.as_deref()),
+        Task::Qemu { name, shell } => qemu::run(&root, &name, shell),
         Task::Tidy { json } => tidy::run(&root, json),
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 /// The one target: static binaries need it named (`.cargo/config.toml`).
@@ -63,22 +63,6 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("`{line}` failed: {status}");
     }
     Ok(())
-}
-
-/// Runs a command and returns what it printed; its errors go to our standard error.
-///
-/// # Errors
-/// As [`run`], or its output is not UTF-8.
-pub fn read(command: &mut Command) -> Result<String> {
-    let line = command_line(command);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run `{line}`"))?;
-    if !output.status.success() {
-        bail!("`{line}` failed: {}", output.status);
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no UTF-8"))
 }
 
 /// Whether a program is in `PATH`.

@@ -53,22 +53,13 @@ pub const ROOMS: [Room; 10] = [
         name: "qemu-tests",
         folder: "qemu-tests",
         rooms: &["sys"],
-        hires: &["anyhow", "clap", "serde", "serde_json", "signal-hook", "tokio"],
+        hires: &["anyhow", "serde", "serde_json", "signal-hook"],
     },
     Room {
         name: "xtask",
         folder: "xtask",
         rooms: &["qemu-tests"],
-        hires: &[
-            "anyhow",
-            "clap",
-            "proc-macro2",
-            "serde",
-            "serde_json",
-            "signal-hook",
-            "syn",
-            "toml",
-        ],
+        hires: &["anyhow", "clap", "proc-macro2", "serde", "serde_json", "syn", "toml"],
     },
 ];
 

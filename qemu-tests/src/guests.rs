@@ -1,0 +1,51 @@
+//! The guests that tests boot, by the test's name, so that `cargo xtask qemu NAME` boots the same.
+
+use crate::guest::{Boot, Disk};
+use anyhow::{Result, bail};
+
+/// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
+pub const GUESTS: [(&str, &str); 12] = [
+    ("boot", "demo"),
+    ("boot-nvme", "demo"),
+    ("supervisor-killed-under-load", "demo"),
+    ("web-app-killed-under-load", "demo"),
+    ("wedged-console", "demo"),
+    ("power-button", "demo"),
+    ("ctrl-alt-del", "demo"),
+    ("failing-root", "demo"),
+    ("broken-definition", "broken"),
+    ("shutdown-order", "demo"),
+    ("varlink-foreign-client", "demo"),
+    ("demo", "demo"),
+];
+
+/// The configuration that the guest of `name` is built from.
+///
+/// # Errors
+/// There is no such guest; the text names those that are.
+pub fn configuration(name: &str) -> Result<&'static str> {
+    if let Some((_, configuration)) = GUESTS.iter().find(|(guest, _)| *guest == name) {
+        return Ok(configuration);
+    }
+    let names: Vec<&str> = GUESTS.iter().map(|(name, _)| *name).collect();
+    bail!("no guest `{name}`; there are: {}", names.join(", "))
+}
+
+/// The guest of the test `name`, ready to start.
+///
+/// # Errors
+/// There is no such guest, or its image was not built.
+pub fn boot(name: &str) -> Result<Boot> {
+    let mut boot = Boot::new(name, configuration(name)?)?;
+    match name {
+        "boot-nvme" => {
+            boot.disk = Disk::Nvme;
+            boot.initrd = false;
+        }
+        "failing-root" => {
+            boot.words.push("root=PARTUUID=00000000-dead-beef-0000-000000000000".to_owned());
+        }
+        _ => {}
+    }
+    Ok(boot)
+}

@@ -1,0 +1,89 @@
+//! `cargo xtask test`: all that CI does, or a part of it.
+
+use crate::workspace::{cargo, has_program, run, step};
+use crate::{build, image, setup, tidy};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use std::path::Path;
+use std::process::Command;
+
+/// A tier of tests, the fast ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// Format, clippy, tidy, unit and property tests, the Nix library's own tests.
+    Unit,
+    /// PID 1 in a namespace and as subreaper: no VM.
+    Process,
+    /// Guests under QEMU.
+    Qemu,
+}
+
+/// Runs a tier, or all of them; `name` keeps the tests whose name contains it.
+///
+/// # Errors
+/// Something fails; what, was said.
+pub fn run_tests(root: &Path, tier: Option<Tier>, name: Option<&str>) -> Result<()> {
+    setup::run_setup()?;
+    let wanted = |one: Tier| tier.is_none_or(|tier| tier == one);
+    if wanted(Tier::Unit) {
+        unit(root, name)?;
+    }
+    if wanted(Tier::Process) || wanted(Tier::Qemu) {
+        build::run_build(root)?;
+    }
+    if wanted(Tier::Process) {
+        step("process tests", || harness(root, "process", name))?;
+    }
+    if wanted(Tier::Qemu) {
+        for configuration in image::configurations(root)? {
+            image::build(root, &configuration)?;
+        }
+        step("QEMU tests", || harness(root, "qemu", name))?;
+    }
+    Ok(())
+}
+
+/// Test binaries that need built programs; the unit tier leaves them out.
+const HARNESSES: [&str; 2] = ["process", "qemu"];
+
+fn unit(root: &Path, name: Option<&str>) -> Result<()> {
+    if name.is_none() {
+        step("format", || run(cargo(root).args(["fmt", "--all", "--check"])))?;
+        step("tidy", || tidy::run(root, false))?;
+        let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        step("clippy", || run(cargo(root).args(clippy)))?;
+        let deny = ["deny", "--locked", "--offline", "check", "bans", "licenses", "sources"];
+        if has_program("cargo-deny") {
+            step("deny", || run(cargo(root).args(deny)))?;
+        }
+    }
+    step("unit and property tests", || {
+        let mut command = cargo(root);
+        if has_program("cargo-nextest") {
+            command.args(["nextest", "run", "--locked", "--workspace", "--no-tests", "pass"]);
+            let left_out: Vec<String> =
+                HARNESSES.iter().map(|name| format!("binary(={name})")).collect();
+            command.args(["--filterset", &format!("not ({})", left_out.join(" or "))]);
+            command.args(name);
+        } else {
+            command.args(["test", "--locked", "--workspace", "--lib", "--bins", "--test", "load"]);
+            command.args(name);
+        }
+        run(&mut command)
+    })?;
+    let nix_tests = root.join("nixos/tests/run.sh");
+    if name.is_none() && nix_tests.exists() {
+        step("Nix library tests", || run(&mut Command::new(nix_tests)))?;
+    }
+    Ok(())
+}
+
+fn harness(root: &Path, test: &str, name: Option<&str>) -> Result<()> {
+    let mut command = cargo(root);
+    command.args(["test", "--locked", "--release", "--package", "qemu-tests", "--test", test]);
+    command.arg("--").args(name).args(["--test-threads", "1"]);
+    if let Err(error) = run(&mut command) {
+        bail!("{error}; logs are in target/qemu/NAME/serial.log");
+    }
+    Ok(())
+}
