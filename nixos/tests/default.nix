@@ -4,7 +4,7 @@
 #   error.NAME  = { value; message; }     evaluating `value` must fail, and say `message`
 let
   lib = import ../lib/module-system.nix;
-  pkgs = import ./stub-packages.nix;
+  pkgs = import ./stub/packages.nix;
   functions = import ../lib { inherit lib pkgs; };
   inherit (functions) toTOML definition accounts;
   inherit (lib) mkOption types mkIf mkMerge mkDefault mkForce;

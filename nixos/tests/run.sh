@@ -1,9 +1,10 @@
 #!/bin/sh
-# nixos/tests/run.sh [--image DIR]: tests of nixos/, with any Nix from 2.8 on, offline.
+# nixos/tests/run.sh [--flake | --image DIR]: tests of nixos/, with any Nix from 2.8 on, offline.
 #
-# Without arguments: evaluation only (seconds; nothing is built, no store is needed). With --image,
-# DIR being what build.sh takes as --rollinit: also builds every option into definitions, has
-# `rollinit check` judge them, and builds an image twice to see that it has the same bytes.
+# Without arguments: evaluation only (seconds; nothing is built, no store is needed).
+# --flake: also evaluates every output of flake.nix, with nixos/tests/stub for nixpkgs; as root.
+# --image, DIR being what build.sh takes as --rollinit: also builds every option into definitions,
+# has `rollinit check` judge them, and builds an image twice to see that it has the same bytes.
 # Exits 0 when all passed, else 1; each failure says what was expected.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -43,6 +44,23 @@ for name in $(names error); do
   fi
 done
 
+if [ "${1:-}" = --flake ]; then
+  # The flake's files alone, so that it does not matter what else lies in the tree or in Git.
+  root=$here/../..
+  mkdir -p "$work/flake" "$work/nix/store"
+  cp -r "$root/flake.nix" "$root/flake.lock" "$root/Cargo.lock" "$root/nixos" "$work/flake"
+  cp -r "$here/stub" "$work/stub"
+  cp "$here/../lib/module-system.nix" "$work/stub"
+  printf '%s\n' 'experimental-features = nix-command flakes' 'substituters =' > "$work/nix.conf"
+  # shellcheck disable=SC2016  # $0 is for the inner shell
+  if NIX_CONF_DIR=$work XDG_CACHE_HOME=$work NIX_REMOTE=local unshare -m --propagation private \
+    sh -c 'mkdir -p /nix && mount --bind "$0/nix" /nix && exec nix flake check --no-build \
+      --override-input nixpkgs "path:$0/stub" --no-write-lock-file "path:$0/flake"' "$work" \
+    > "$work/error" 2>&1
+  then pass
+  else fail "flake: $(cat "$work/error")"
+  fi
+fi
 if [ "${1:-}" = --image ]; then
   rollinit=$2 target=${3:-$here/../../target}
   build() {

@@ -23,6 +23,15 @@ in
   util-linux = stub "util-linux";
   linuxPackages.kernel = stub "linux";
   qemu = stub "qemu";
+  glibc.static = stub "glibc-static";
+  # The development shell's.
+  cargo = stub "cargo";
+  rustc = stub "rustc";
+  clippy = stub "clippy";
+  rustfmt = stub "rustfmt";
+  nix = stub "nix";
+  patchelf = stub "patchelf";
+  zstd = stub "zstd";
   rollinit = stub "rollinit";
   rollinit-initrd-tools = stub "rollinit-initrd-tools";
   rollinit-test-apps = stub "rollinit-test-apps";
