@@ -232,7 +232,12 @@ pub fn services() -> Vec<ServiceStatus> {
             problems: vec!["was killed and is still there: pid 500 in io_schedule".into()],
             ..service("old", Stopping)
         },
-        ServiceStatus { kind: String::new(), incarnation: 0, ..service("typo", Broken) },
+        ServiceStatus {
+            kind: String::new(),
+            incarnation: 0,
+            problems: vec!["its definition is broken: unknown key \"exce\"".into()],
+            ..service("typo", Broken)
+        },
         ServiceStatus {
             kind: "notify".into(),
             incarnation: 3,

@@ -1,0 +1,170 @@
+//! How a command ends: the documented exit codes, and failures with their object and cure.
+
+use crate::screen::{Screen, printable};
+use control::Error;
+use control::client::CallError;
+use serde::Serialize;
+use std::io;
+
+/// The exit codes; `--help` and docs/cli.md explain them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// It is done.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    // 2, usage, is clap's.
+    /// The supervisor cannot be reached, or went away.
+    Unreachable = 3,
+    /// The caller may not do that.
+    NotPermitted = 4,
+    /// There is no such service.
+    NoSuchService = 5,
+    /// The supervisor refused.
+    Refused = 6,
+}
+
+/// Why a command did not get to its end.
+#[derive(Debug)]
+pub struct Failure {
+    /// What to exit with.
+    pub code: Code,
+    /// A word for machines.
+    pub kind: &'static str,
+    /// What happened, to what.
+    pub message: String,
+    /// What to do about it, a line each.
+    pub cures: Vec<String>,
+}
+
+/// The form of a failure with `--json`.
+#[derive(Debug, Serialize)]
+pub struct FailureJson<'a> {
+    error: &'a str,
+    message: &'a str,
+    cures: &'a [String],
+}
+
+impl Failure {
+    /// Something on this side failed.
+    pub fn local(what: &str, error: &io::Error) -> Failure {
+        let message = format!("{what}: {error}");
+        Failure { code: Code::Failed, kind: "local", message, cures: Vec::new() }
+    }
+
+    /// The form with `--json`.
+    pub fn json(&self) -> FailureJson<'_> {
+        FailureJson { error: self.kind, message: &self.message, cures: &self.cures }
+    }
+
+    /// Tells the user, and returns what to exit with.
+    ///
+    /// A reader that closed the pipe has seen what it wanted: that is no failure.
+    pub fn report(&self, screen: &mut Screen) -> Code {
+        if self.kind == "broken_pipe" {
+            return Code::Done;
+        }
+        // If even this cannot be written there is nobody to tell; the exit code still says it.
+        let _ = if screen.json {
+            screen.json(&self.json()).and_then(|()| screen.flush())
+        } else {
+            screen.complain(&self.lines())
+        };
+        self.code
+    }
+
+    /// For a person: the message, and indented the cures.
+    pub fn lines(&self) -> String {
+        let mut text = format!("rollinit: {}\n", printable(&self.message));
+        for cure in &self.cures {
+            text.push_str(&format!("  {}\n", printable(cure)));
+        }
+        text
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        let kind = match error.kind() {
+            io::ErrorKind::BrokenPipe => "broken_pipe",
+            _ => "local",
+        };
+        Failure { kind, ..Failure::local("cannot write to stdout", &error) }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        match error {
+            CallError::Answered(error) => answered(&error),
+            CallError::Connect { socket, error } => unreachable(&socket, &error),
+            CallError::Broken { .. } => Failure {
+                code: Code::Unreachable,
+                kind: "unreachable",
+                message: error.to_string(),
+                cures: vec![
+                    "The supervisor was restarted, or has too many callers; look again with \
+                     `rollinit status`."
+                        .to_owned(),
+                ],
+            },
+            CallError::Foreign { .. } => Failure {
+                code: Code::Unreachable,
+                kind: "not_understood",
+                message: error.to_string(),
+                cures: vec!["Is this rollinit as old as the supervisor that runs?".to_owned()],
+            },
+        }
+    }
+}
+
+/// An error that the supervisor answered.
+fn answered(error: &Error) -> Failure {
+    let (code, kind, cures) = match error {
+        Error::NoSuchService { .. } => (Code::NoSuchService, "no_such_service", Vec::new()),
+        Error::NotPermitted { needs, .. } => {
+            (Code::NotPermitted, "not_permitted", vec![role_cure(needs)])
+        }
+        Error::Refused { .. } => (Code::Refused, "refused", Vec::new()),
+        Error::ShuttingDown { .. } => (Code::Refused, "shutting_down", Vec::new()),
+        Error::Failed { name, .. } => {
+            let cure = format!("`rollinit status {name}` and `rollinit logs {name}` tell more.");
+            (Code::Failed, "failed", vec![cure])
+        }
+    };
+    Failure { code, kind, message: error.to_string(), cures }
+}
+
+/// How to get a role.
+fn role_cure(role: &str) -> String {
+    match role {
+        "read" => "Become a member of the group rollinit-read (and log in again), or root.",
+        "operate" => "Become a member of the group rollinit (and log in again), or root.",
+        _ => "Become root, outside of any service.",
+    }
+    .to_owned()
+}
+
+/// No connection came about.
+fn unreachable(socket: &str, error: &io::Error) -> Failure {
+    let cure = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "There is no such socket. Does rollinit run on this host? Another path is given with \
+             --socket or ROLLINIT_SOCKET."
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "The socket is there and nobody listens. Was rollinit-init stopped?"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "You may not enter that directory. Are you in the group rollinit-read?"
+        }
+        _ => "Does rollinit run on this host? Are you in the group rollinit-read?",
+    };
+    Failure {
+        code: Code::Unreachable,
+        kind: "unreachable",
+        message: format!("cannot reach the supervisor at {socket}: {error}"),
+        cures: vec![cure.to_owned()],
+    }
+}

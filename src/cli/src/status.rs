@@ -1,0 +1,242 @@
+//! `rollinit status`: the host in one screen, or one service in full.
+
+use crate::exit::{Code, Failure};
+use crate::screen::{Screen, Tone, cut, printable, wrap};
+use crate::times::duration;
+use control::client::Client;
+use control::types::{Host, HostState, Problem, ServiceState, ServiceStatus, Status};
+use serde::Serialize;
+
+/// Columns that a name may take before it is cut.
+const NAME_WIDTH_MAX: usize = 20;
+
+/// The JSON form: the reply without its time, so that it changes only when something does.
+#[derive(Debug, Serialize)]
+struct Stable<'a> {
+    host: &'a Host,
+    services: &'a [ServiceStatus],
+    problems: &'a [Problem],
+}
+
+/// Shows the host and its services, or one service.
+pub async fn run(
+    client: &mut Client,
+    name: Option<&str>,
+    screen: &mut Screen,
+) -> Result<Code, Failure> {
+    let status = client.status(name).await?;
+    let Status { host, services, problems, .. } = &status;
+    if screen.json {
+        screen.json(&Stable { host, services, problems })?;
+    } else if let (Some(_), [service]) = (name, services.as_slice()) {
+        one(screen, service, status.now_ns)?;
+    } else {
+        headline(screen, &status)?;
+        table(screen, &status)?;
+        all_problems(screen, &status)?;
+    }
+    Ok(Code::Done)
+}
+
+fn headline(screen: &mut Screen, status: &Status) -> Result<(), Failure> {
+    let host = &status.host;
+    let tone = match host.state {
+        HostState::Running => Tone::Good,
+        HostState::Starting | HostState::Stopping => Tone::Warning,
+        HostState::Degraded => Tone::Bad,
+    };
+    let state = match host.shutdown {
+        Some(kind) => format!("{} ({kind})", host.state.word()),
+        None => host.state.word().to_owned(),
+    };
+    let text = format!(
+        "{}, up {}; {}\ninit is pid {}, supervisor is pid {} (up {})\n\n",
+        screen.tint(tone, &state),
+        duration(status.now_ns.saturating_sub(host.init.started_ns)),
+        census(&status.services),
+        host.init.pid,
+        host.supervisor.pid,
+        duration(host.supervisor.uptime_ns),
+    );
+    screen.text(&text)?;
+    Ok(())
+}
+
+/// How many services there are, and how many of them run.
+fn census(services: &[ServiceStatus]) -> String {
+    let running = services.iter().filter(|service| service.state == ServiceState::Running).count();
+    match (services.len(), running) {
+        (0, _) => "no services are defined".to_owned(),
+        (1, 1) => "the only service runs".to_owned(),
+        (all, running) => format!("{running} of {all} services run"),
+    }
+}
+
+fn table(screen: &mut Screen, status: &Status) -> Result<(), Failure> {
+    if status.services.is_empty() {
+        return Ok(());
+    }
+    let longest = status.services.iter().map(|service| printable(&service.name).len()).max();
+    let name_width = longest.unwrap_or_default().clamp(4, NAME_WIDTH_MAX);
+    let heading = row(name_width, ["STATE", "NAME", "PID", "SINCE", "AGAIN", "WHAT"]);
+    let heading = screen.tint(Tone::Strong, &heading);
+    screen.text(&format!("{heading}\n"))?;
+    for service in &status.services {
+        let word = service.state.word();
+        let cells = [
+            word,
+            &cut(&printable(&service.name), name_width),
+            &service.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            &duration(status.now_ns.saturating_sub(service.since_ns)),
+            &service.restarts.to_string(),
+            &printable(&what(service, status.now_ns)),
+        ];
+        let line = cut(&row(name_width, cells), screen.width);
+        let line = line.trim_end();
+        let (state, rest) = line.split_at(word.len().min(line.len()));
+        let state = screen.tint(tone(service.state), state);
+        screen.text(&format!("{state}{rest}\n"))?;
+    }
+    Ok(())
+}
+
+fn row(name_width: usize, cells: [&str; 6]) -> String {
+    let [state, name, pid, since, again, what] = cells;
+    format!("{state:<8} {name:<name_width$} {pid:>7} {since:>7} {again:>5} {what}")
+}
+
+fn tone(state: ServiceState) -> Tone {
+    use ServiceState::{
+        Backoff, Blocked, Broken, Done, Failed, Running, Starting, Stopped, Stopping, Waiting,
+    };
+    match state {
+        Running => Tone::Good,
+        Done | Stopped => Tone::Plain,
+        Waiting | Starting | Stopping | Backoff => Tone::Warning,
+        Blocked | Failed | Broken => Tone::Bad,
+    }
+}
+
+/// The last column: what it says of itself, or why it is as it is.
+fn what(service: &ServiceStatus, now_ns: u64) -> String {
+    let in_time = |at_ns: Option<u64>| at_ns.map(|at| duration(at.saturating_sub(now_ns)));
+    let end = service.last_end.as_ref().map(|end| end.text.clone());
+    let problem = service.problems.first().cloned();
+    let words = match service.state {
+        ServiceState::Running | ServiceState::Starting => service.status_text.clone().or(problem),
+        ServiceState::Backoff => match (in_time(service.restart_at_ns), end) {
+            (Some(time), Some(end)) => Some(format!("again in {time}: {end}")),
+            (Some(time), None) => Some(format!("again in {time}")),
+            (None, end) => end,
+        },
+        ServiceState::Stopping => {
+            problem.or_else(|| in_time(service.stop_deadline_ns).map(|t| format!("killed in {t}")))
+        }
+        ServiceState::Stopped if !service.wanted => Some("stopped by hand".to_owned()),
+        ServiceState::Stopped | ServiceState::Done => end,
+        ServiceState::Failed => problem.or(end),
+        ServiceState::Waiting | ServiceState::Blocked | ServiceState::Broken => problem,
+    };
+    words.unwrap_or_default()
+}
+
+/// What is wrong and what to do about it: the services' own first, then the host's.
+fn all_problems(screen: &mut Screen, status: &Status) -> Result<(), Failure> {
+    // The host's list has the problems of a broken definition with their places: once is enough.
+    let is_listed = |service: &&ServiceStatus| {
+        !service.source.is_empty()
+            && status.problems.iter().any(|problem| problem.about.starts_with(&service.source))
+    };
+    let of_services =
+        status.services.iter().filter(|service| !is_listed(service)).flat_map(|service| {
+            service.problems.iter().map(|text| (subject(service, text), cure(service)))
+        });
+    let of_host = status
+        .problems
+        .iter()
+        .map(|problem| (format!("{}: {}", problem.about, problem.message), problem.cure.clone()));
+    let problems: Vec<_> = of_services.chain(of_host).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let heading = screen.tint(Tone::Strong, "PROBLEMS");
+    screen.text(&format!("\n{heading}\n"))?;
+    for (text, cure) in problems {
+        screen.text(&format!("{}\n", wrap(&printable(&text), screen.width, 4)))?;
+        if let Some(cure) = cure {
+            let cure = wrap(&format!("=> {}", printable(&cure)), screen.width - 2, 3);
+            screen.text(&format!("  {}\n", cure.replace('\n', "\n  ")))?;
+        }
+    }
+    Ok(())
+}
+
+/// A problem that names its service.
+fn subject(service: &ServiceStatus, text: &str) -> String {
+    let named = text.strip_prefix(&service.name).is_some_and(|rest| rest.starts_with([' ', ':']));
+    if named { text.to_owned() } else { format!("{}: {text}", service.name) }
+}
+
+/// What to do about a service in trouble.
+fn cure(service: &ServiceStatus) -> Option<String> {
+    let name = &service.name;
+    match service.state {
+        ServiceState::Failed => {
+            Some(format!("look at `rollinit logs {name}`, then `rollinit start {name}`"))
+        }
+        ServiceState::Backoff => Some(format!("look at `rollinit logs {name}`")),
+        ServiceState::Blocked => Some("cure what it requires; it starts by itself then".to_owned()),
+        ServiceState::Broken => Some(format!("correct {}", service.source)),
+        _ => None,
+    }
+}
+
+/// All that is known of one service.
+fn one(screen: &mut Screen, service: &ServiceStatus, now_ns: u64) -> Result<(), Failure> {
+    let state = screen.tint(tone(service.state), service.state.word());
+    let since = duration(now_ns.saturating_sub(service.since_ns));
+    screen.text(&format!("{}: {state} for {since}\n", printable(&service.name)))?;
+    for (label, value) in details(service, now_ns) {
+        let line = wrap(&printable(&value), screen.width - 14, 0).replace('\n', "\n              ");
+        screen.text(&format!("  {label:<11} {line}\n"))?;
+    }
+    for problem in &service.problems {
+        let line =
+            wrap(&printable(problem), screen.width - 14, 0).replace('\n', "\n              ");
+        screen.text(&format!("  {:<11} {line}\n", "problem"))?;
+    }
+    if let (false, Some(cure)) = (service.problems.is_empty(), cure(service)) {
+        screen.text(&format!("  {:<11} {}\n", "cure", printable(&cure)))?;
+    }
+    Ok(())
+}
+
+/// Label and value of each line, in the order in which one would ask.
+fn details(service: &ServiceStatus, now_ns: u64) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let mut line = |label, value: Option<String>| lines.extend(value.map(|value| (label, value)));
+    let in_time = |at_ns: u64| format!("in {}", duration(at_ns.saturating_sub(now_ns)));
+    line("says", service.status_text.clone());
+    line("pid", service.pid.map(|pid| pid.to_string()));
+    line("main pid", service.main_pid.map(|pid| pid.to_string()));
+    line("run", Some(format!("{}, restarted {} times", service.incarnation, service.restarts)));
+    line("starts", service.restart_at_ns.map(in_time));
+    line("killed", service.stop_deadline_ns.map(in_time));
+    line(
+        "last end",
+        service.last_end.as_ref().map(|end| {
+            let ago = duration(now_ns.saturating_sub(end.at_ns));
+            format!("{} (run {}, {ago} ago)", end.text, end.incarnation)
+        }),
+    );
+    if !service.wanted {
+        line("wanted", Some("no: stopped by hand, until it is started".to_owned()));
+    }
+    for listen in &service.listen {
+        line("listens", Some(format!("{} ({})", listen.address, listen.name)));
+    }
+    line("kind", Some(service.kind.clone()).filter(|kind| !kind.is_empty()));
+    line("defined in", Some(service.source.clone()).filter(|source| !source.is_empty()));
+    line("definition", service.definition.clone());
+    lines
+}
