@@ -113,13 +113,14 @@ fn boot(voice: &mut Voice) -> Result<Never, Failure> {
 
 /// Streams, the log's rate limit, and the reboot after a panic. None of it is worth ending a boot.
 fn settle(voice: &mut Voice, line: &CommandLine) {
-    let mut settings = vec![("/proc/sys/kernel/printk_devkmsg", "on")];
+    // With its line feed: without, the kernel answers EINVAL.
+    let mut settings = vec![("/proc/sys/kernel/printk_devkmsg", "on\n")];
     if !line.has_panic {
         settings.push(("/proc/sys/kernel/panic", PANIC_S));
     }
     for (path, value) in settings {
         if let Err(error) = std::fs::write(path, value) {
-            voice.say(Priority::Warning, &format!("write {value} to {path}: {error}"));
+            voice.say(Priority::Warning, &format!("write {value:?} to {path}: {error}"));
         }
     }
     if let Err(error) = sys::stdio::point_at_null() {

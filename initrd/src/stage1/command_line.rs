@@ -38,6 +38,8 @@ pub struct Init {
 /// What the command line asks of stage 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
+    /// The whole of it, for people.
+    pub text: String,
     /// `root=`, or why it cannot be obeyed.
     pub root: Result<Root, String>,
     /// `rootfstype=`: kinds to try, in order; none: all that the kernel knows.
@@ -71,6 +73,7 @@ impl CommandLine {
         let kinds = text("rootfstype").unwrap_or_default();
         let wait = text("rollinit.rootwait").or_else(|| text("rootwait"));
         Self {
+            text: String::from_utf8_lossy(bytes.trim_ascii()).into_owned(),
             root: root_of(text("root")),
             root_kinds: kinds.split(',').filter(|kind| !kind.is_empty()).map(Into::into).collect(),
             root_flags: last("rootflags").unwrap_or_default(),

@@ -49,10 +49,13 @@ pub fn mount_root(device: &Path, line: &CommandLine) -> Result<String, Failure> 
     Err(failure("no file system could be mounted".to_owned(), tried))
 }
 
-/// The kinds in `/proc/filesystems` that lie on a disk: lines without `nodev`.
+/// The kinds in `/proc/filesystems` that lie on a disk: lines without `nodev`. The kernel's order,
+/// but ext4 first: ext2 and ext3, which come before it, would each say that they do not fit.
 fn kinds_of_disks(list: &str) -> Vec<String> {
     let kinds = list.lines().filter_map(|line| line.strip_prefix('\t'));
-    kinds.map(str::to_owned).collect()
+    let mut kinds: Vec<String> = kinds.map(str::to_owned).collect();
+    kinds.sort_by_key(|kind| kind != "ext4");
+    kinds
 }
 
 /// Makes sure that the next program is there and can be run, while there is still a way to say so.
@@ -143,11 +146,11 @@ pub fn switch() -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    /// Only what lies on a disk is tried, in the kernel's order.
+    /// Only what lies on a disk is tried: ext4, then the kernel's order.
     #[test]
     fn kinds_from_the_kernel() {
-        let list = "nodev\tsysfs\nnodev\ttmpfs\n\text4\n\tsquashfs\nnodev\tcgroup2\n\n";
-        assert_eq!(kinds_of_disks(list), ["ext4", "squashfs"]);
+        let list = "nodev\tsysfs\n\text3\n\text2\n\text4\n\tsquashfs\nnodev\tcgroup2\n\n";
+        assert_eq!(kinds_of_disks(list), ["ext4", "ext3", "ext2", "squashfs"]);
     }
 
     /// The nearest directory that is there is listed, sorted and cut.

@@ -155,8 +155,9 @@ fn set_kernel(say: Say<'_>) {
         if command.exists() { format!("{} poweroff", command.display()) } else { String::new() };
     for (name, value) in [
         ("net/unix/max_dgram_qlen", DATAGRAMS_QUEUED),
-        // By default the kernel drops what a program says beyond 10 lines in 5 s.
-        ("kernel/printk_devkmsg", "on"),
+        // By default the kernel drops what a program says beyond 10 lines in 5 s. Without its line
+        // feed the word is refused.
+        ("kernel/printk_devkmsg", "on\n"),
         // The kernel's default is /sbin/modprobe. Empty: it does not start anything.
         ("kernel/modprobe", "\n"),
         // What the kernel runs when the hypervisor or a hot CPU asks for an orderly power-off.

@@ -1,10 +1,11 @@
 //! Descriptors 0 to 2 before anything else runs.
 //!
-//! The kernel starts PID 1 with no standard streams when `/dev/console` is missing: always, when it
-//! mounted a root with an empty `/dev` itself. Rust's runtime then opens `/dev/null` and *aborts*
-//! if that is missing too, which as PID 1 is a kernel panic. So a constructor fills the gaps before
-//! `main`'s runtime looks: with `/dev/null`, or else with an `O_PATH` descriptor of `/`, on which
-//! every read and write answers `EBADF` (which Rust's own streams take for "nobody listens").
+//! The kernel starts PID 1 with no standard streams when it cannot open its console: `console=`
+//! names a device that is not there. Rust's runtime then opens `/dev/null` and *aborts* if that is
+//! missing too, as it is on a root whose `/dev` is empty, which as PID 1 is a kernel panic. So a
+//! constructor fills the gaps before the runtime looks: with `/dev/null`, or else with an `O_PATH`
+//! descriptor of `/`, on which every read and write answers `EBADF` (which Rust's own streams take
+//! for "nobody listens").
 
 use std::fs::File;
 use std::io;
