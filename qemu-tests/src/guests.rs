@@ -4,7 +4,7 @@ use crate::guest::{Boot, Disk};
 use anyhow::{Result, bail};
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 12] = [
+pub const GUESTS: [(&str, &str); 11] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -15,7 +15,6 @@ pub const GUESTS: [(&str, &str); 12] = [
     ("failing-root", "demo"),
     ("broken-definition", "broken"),
     ("shutdown-order", "demo"),
-    ("varlink-foreign-client", "demo"),
     ("demo", "demo"),
 ];
 

@@ -32,9 +32,10 @@ pub fn run(root: &Path, name: &str, shell: bool) -> Result<()> {
 /// Somebody looks at it, and has Ctrl-C.
 const FOREVER: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
-const HELP: &str = "Commands run in the guest as root, without a shell: `rollinit status`, `sh -c '…'`.\n\
-                    A bare program name is looked up in /run/current-system/sw/bin.\n\
-                    `> text` types text on the console. End of input presses the power button.";
+const HELP: &str = "\
+Commands run in the guest as root, without a shell: `rollinit status`, `sh -c '…'`.
+A bare program name is looked up in /run/current-system/sw/bin.
+`> text` types text on the console. End of input presses the power button.";
 
 fn prompt(guest: &mut Guest) -> Result<()> {
     let input = std::io::stdin();

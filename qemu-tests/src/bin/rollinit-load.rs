@@ -1,4 +1,4 @@
-//! `rollinit-load ADDRESS [--rate N] [--seconds N] [--name NAME]`: honest load from the command line.
+//! `rollinit-load ADDRESS [--rate N] [--seconds N] [--name NAME]`: honest load from a command.
 //!
 //! Prints the report as JSON; exits 1 if a request failed, 2 on wrong usage.
 

@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod image;
 pub mod qmp;
 pub mod transcript;
+pub mod view;
 
 use agent::Agent;
 use anyhow::{Context, Result, bail};
@@ -289,9 +290,9 @@ mod tests {
 
     #[test]
     fn forwarded_ports_are_read_from_the_monitor() {
-        let table = "Hub -1 (net):\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n  \
-                     TCP[HOST_FORWARD]  17       127.0.0.1 45371       10.0.2.15  8080     0     0\n  \
-                     TCP[ESTABLISHED]   18       127.0.0.1 45371       10.0.2.15  8080     0     0\n";
+        let table = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port
+  TCP[HOST_FORWARD]  17       127.0.0.1 45371       10.0.2.15  8080     0     0
+  TCP[ESTABLISHED]   18       127.0.0.1 45371       10.0.2.15  8080     0     0\n";
         let ports = forwarded(table);
         assert_eq!(ports.len(), 1);
         assert_eq!(ports[&8080], "127.0.0.1:45371".parse().expect("an address"));

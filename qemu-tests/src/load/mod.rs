@@ -4,9 +4,9 @@
 //!   Latency counts from when it was due, so a stalled server cannot hide behind a waiting client.
 //! * **No retries.** A request is sent once. A kept connection that its server closed *before*
 //!   anything was sent on it is replaced, as any client would; nothing else is.
-//! * **Checked.** Each request carries an id, which the server sends back together with how often it
-//!   has seen it. Another status than 200, another body, a reset, a refused connection, an answer
-//!   that ends early, an id seen twice, or more than two seconds: a failure.
+//! * **Checked.** Each request carries an id, which the server sends back together with how often
+//!   it has seen it. Another status than 200, another body, a reset, a refused connection, an
+//!   answer that ends early, an id seen twice, or more than two seconds: a failure.
 //!
 //! What a server under test answers is described at [`request::Kind`]. The generator's own honesty
 //! is tested against servers that cheat (`tests/load.rs`).

@@ -1,0 +1,265 @@
+//! Guests under QEMU: the real kernel, the real PID 1. `cargo xtask test qemu [NAME]`.
+//!
+//! One after the other, since TCG takes a whole processor. Every guest boots with `panic=-1` and
+//! QEMU with `-no-reboot`, and `Guest::ended` looks for a kernel panic, so none goes unseen.
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+use qemu_tests::guest::view::View;
+use qemu_tests::guest::{End, Guest, PATIENCE, image};
+use qemu_tests::guests;
+use qemu_tests::load::{self, Plan};
+use std::process::{Command, ExitCode};
+
+/// A test's name, which is its guest's too, and what it does.
+type Test = (&'static str, fn(&str) -> Result<()>);
+
+const TESTS: [Test; 10] = [
+    ("boot", boot),
+    ("boot-nvme", boot_nvme),
+    ("supervisor-killed-under-load", supervisor_killed_under_load),
+    ("web-app-killed-under-load", web_app_killed_under_load),
+    ("wedged-console", wedged_console),
+    ("power-button", power_button),
+    ("ctrl-alt-del", ctrl_alt_del),
+    ("failing-root", failing_root),
+    ("broken-definition", broken_definition),
+    ("shutdown-order", shutdown_order),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trial = |(name, test): Test| {
+        Trial::test(name, move || test(name).map_err(|error| Failed::from(format!("{error:#}"))))
+    };
+    libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect()).exit_code()
+}
+
+/// Requests a second: a TCG guest answers them with room to spare.
+const RATE: u32 = 30;
+
+/// Seconds of load at most. Tests stop it earlier, when they have seen enough.
+const SECONDS: u64 = 300;
+
+const KILL: u8 = 9;
+
+fn started(name: &str) -> Result<(Guest, View)> {
+    let mut guest = guests::boot(name)?.start()?;
+    guest.agent.hello(PATIENCE).with_context(|| {
+        let console = guest.console.so_far();
+        let start = console.lines().count().saturating_sub(30);
+        let tail: Vec<&str> = console.lines().skip(start).collect();
+        format!("the guest does not come up; its console says:\n{}", tail.join("\n"))
+    })?;
+    let view = View::settled(&mut guest.agent, PATIENCE)?;
+    Ok((guest, view))
+}
+
+/// Proof: the agent answers, so kernel, stage 1, PID 1, supervisor and services came up in a row.
+/// What each service inherits is read from the kernel, not asked of the service. The guest's own
+/// reboot, and no panic, end it.
+fn boot(name: &str) -> Result<()> {
+    let (mut guest, view) = started(name)?;
+    for (service, pid) in view.pids() {
+        let status = guest.agent.read(&format!("/proc/{pid}/status"))?;
+        // Busybox's shell and nginx set handlers and may block signals of their own later, but
+        // none ignores a signal that it was not told to.
+        let zero = |key: &str| {
+            status.lines().any(|line| {
+                line.strip_prefix(key).is_some_and(|rest| rest.trim().trim_matches('0').is_empty())
+            })
+        };
+        if ["idle", "agent", "chain-a"].contains(&service.as_str()) {
+            ensure!(zero("SigIgn:") || service == "agent", "{service} ignores signals:\n{status}");
+            ensure!(zero("SigBlk:"), "{service} blocks signals:\n{status}");
+        }
+        let parent = status.lines().any(|line| line == "PPid:\t1");
+        ensure!(parent, "{service} is not PID 1's child:\n{status}");
+        let cgroup = guest.agent.read(&format!("/proc/{pid}/cgroup"))?;
+        ensure!(cgroup.trim() == format!("0::/services/{service}.0"), "{service} is in {cgroup}");
+    }
+    let command_line = guest.agent.read("/proc/1/cmdline")?;
+    ensure!(command_line.contains("rollinit-init"), "PID 1 is {command_line:?}");
+    guest.agent.rollinit(&["reboot"])?;
+    ensure!(guest.ended(PATIENCE)? == End::Reboot, "it was asked to reboot");
+    Ok(())
+}
+
+/// Proof: without an initramfs nobody but PID 1 can have made the API mounts; the root is read from
+/// the kernel's own list.
+fn boot_nvme(name: &str) -> Result<()> {
+    let (mut guest, _) = started(name)?;
+    let mounts = guest.agent.read("/proc/mounts")?;
+    for (place, kind) in [
+        ("/", "ext4"),
+        ("/proc", "proc"),
+        ("/sys", "sysfs"),
+        ("/dev", "devtmpfs"),
+        ("/run", "tmpfs"),
+    ] {
+        let mounted = mounts.lines().any(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            words.get(1) == Some(&place) && words.get(2) == Some(&kind)
+        });
+        ensure!(mounted, "no {kind} at {place}:\n{mounts}");
+    }
+    ensure!(!guest.console.so_far().contains("rollinit-stage1"), "there should be no stage 1");
+    let disks = guest.agent.read("/proc/partitions")?;
+    ensure!(disks.contains("nvme0n1p1") && !disks.contains("vda"), "not on NVMe:\n{disks}");
+    guest.agent.rollinit(&["poweroff"])?;
+    ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
+    Ok(())
+}
+
+/// Proof: SIGKILL by the kernel under a load that counts every request on both sides. Were a
+/// service restarted, its pid would differ; were a request lost or repeated, the counts would.
+fn supervisor_killed_under_load(name: &str) -> Result<()> {
+    let (mut guest, before) = started(name)?;
+    let address = guest.address(8080)?;
+    let running = load::start(Plan::new(address, name, RATE, SECONDS))?;
+    ensure!(running.answered(40, PATIENCE), "the web app does not answer");
+    let old = before.supervisor_pid()?;
+    guest.agent.kill(old, KILL)?;
+    ensure!(running.answered(80, PATIENCE), "no answers after the supervisor's death");
+    let after = View::until(&mut guest.agent, PATIENCE, |view| {
+        view.supervisor_pid().is_ok_and(|pid| pid != old)
+    })?;
+    let report = running.stop();
+    ensure!(report.failed == 0, "{report}");
+    let ledger = load::ledger(address, name).map_err(anyhow::Error::msg)?;
+    ensure!((ledger.seen, ledger.repeated) == (report.sent, 0), "{ledger:?}, but {report}");
+    let (before, after) = (before.without_supervisor(), after.without_supervisor());
+    ensure!(before == after, "the status differs:\n{before:#}\n{after:#}");
+    Ok(())
+}
+
+/// Proof: only requests that the killed process may have had in its hands, those due before it was
+/// dead, may fail, and none by refusal. Everything due afterwards, while nobody accepts, is
+/// answered within the load's two seconds: it waited in the kept socket's queue.
+fn web_app_killed_under_load(name: &str) -> Result<()> {
+    let (mut guest, before) = started(name)?;
+    let running = load::start(Plan::new(guest.address(8080)?, name, RATE, SECONDS))?;
+    ensure!(running.answered(40, PATIENCE), "the web app does not answer");
+    let old = before.pid("web")?;
+    guest.agent.kill(old, KILL)?;
+    let dead_ms = u64::try_from(running.elapsed().as_millis())?;
+    ensure!(running.answered(80, PATIENCE), "no answers after the web app's death");
+    let after = View::settled(&mut guest.agent, PATIENCE)?;
+    let report = running.stop();
+    ensure!(report.failed == report.examples.len() as u64, "too many failures to tell: {report}");
+    for example in &report.examples {
+        let cut = ["connection reset", "answer cut short"].contains(&example.failure.as_str());
+        ensure!(cut && example.due_ms <= dead_ms, "dead at {dead_ms} ms, but {report}");
+    }
+    ensure!(report.instances.len() == 2, "two processes should have answered: {report}");
+    ensure!(after.pid("web")? != old, "the web app's pid did not change");
+    ensure!(after.service("web")["restarts"] == 1, "restarts: {}", after.service("web"));
+    let others = |view: &View| {
+        let mut pids = view.pids();
+        pids.retain(|(service, _)| service != "web");
+        pids
+    };
+    ensure!(others(&before) == others(&after), "other services were touched: {after:?}");
+    Ok(())
+}
+
+/// Proof: nobody reads the console's line, and the guest has filled it until it takes nothing more.
+/// Whoever of PID 1 and the supervisor waits for it can neither restart a service nor power off.
+fn wedged_console(name: &str) -> Result<()> {
+    let (mut guest, before) = started(name)?;
+    guest.console.pause();
+    let bytes = guest.agent.fill("/dev/console")?;
+    ensure!(bytes > 0, "the console took nothing at all");
+    let old = before.pid("web")?;
+    guest.agent.kill(old, KILL)?;
+    View::until(&mut guest.agent, PATIENCE, |view| view.pid("web").is_ok_and(|pid| pid != old))?;
+    guest.agent.rollinit(&["restart", "idle"])?;
+    guest.qmp.press_power()?;
+    ensure!(guest.ended(PATIENCE)? == End::PowerOff, "the power button powers off");
+    Ok(())
+}
+
+/// Proof: QEMU raises the ACPI event; nothing inside is told by another way.
+fn power_button(name: &str) -> Result<()> {
+    let (mut guest, _) = started(name)?;
+    guest.qmp.press_power()?;
+    ensure!(guest.ended(PATIENCE)? == End::PowerOff, "the power button powers off");
+    Ok(())
+}
+
+/// Proof: the three keys on the guest's keyboard; the kernel's own answer would be an immediate
+/// reset, which would leave out the services' stop. Debian's cloud kernel may lack a keyboard
+/// driver: then PID 1 gets SIGINT, which is what the kernel sends for the keys.
+fn ctrl_alt_del(name: &str) -> Result<()> {
+    const INTERRUPT: u8 = 2;
+    let (mut guest, _) = started(name)?;
+    let devices = guest.agent.read("/proc/bus/input/devices").unwrap_or_default();
+    if devices.to_lowercase().contains("keyboard") {
+        guest.qmp.press_ctrl_alt_del()?;
+    } else {
+        guest.agent.kill(1, INTERRUPT)?;
+    }
+    ensure!(guest.ended(PATIENCE)? == End::Reboot, "ctrl-alt-del reboots");
+    let console = guest.console.so_far();
+    ensure!(console.contains("order: chain-a stops"), "the services were not stopped");
+    Ok(())
+}
+
+/// Proof: no disk has that PARTUUID. The text must name it, say what was seen instead and what
+/// happens next, and the reboot must really come.
+fn failing_root(name: &str) -> Result<()> {
+    let mut guest = guests::boot(name)?.start()?;
+    let line = guest.console.expect("rollinit-stage1: cannot", PATIENCE)?;
+    ensure!(guest.ended(PATIENCE)? == End::Reboot, "a root that is missing ends in a reboot");
+    let console = guest.console.so_far();
+    for words in ["00000000-dead-beef-0000-000000000000", "vda1", "reboot"] {
+        ensure!(console.contains(words), "`{words}` is not said, only: {line}");
+    }
+    Ok(())
+}
+
+/// Proof: the other services run beside the broken one, and each complaint of `rollinit check` over
+/// the same files on this machine is in the guest's status, word by word.
+fn broken_definition(name: &str) -> Result<()> {
+    let boot = guests::boot(name)?;
+    let check = Command::new(image::target().join("out/bin/rollinit"))
+        .args(["check", "--json"])
+        .arg(boot.image.definitions())
+        .output()
+        .context("run rollinit check here")?;
+    ensure!(check.status.code() == Some(1), "check should fail with 1: {check:?}");
+    let report: serde_json::Value = serde_json::from_slice(&check.stdout)?;
+    let problems = report["problems"].as_array().context("no problems in the report")?;
+    let lines: Vec<Option<u64>> = problems.iter().map(|problem| problem["line"].as_u64()).collect();
+    ensure!(lines == [Some(4), Some(5)], "mistakes are on lines 4 and 5: {report:#}");
+
+    let mut guest = boot.start()?;
+    guest.agent.hello(PATIENCE)?;
+    let view =
+        View::until(&mut guest.agent, PATIENCE, |view| view.service("idle")["state"] == "running")?;
+    ensure!(view.0["host"]["state"] == "degraded", "it should say so: {:#}", view.0);
+    let said = view.0.to_string();
+    for problem in problems {
+        // As JSON text on both sides, so that quoting does not matter.
+        let message = problem["message"].to_string();
+        ensure!(said.contains(message.trim_matches('"')), "{message} is not in {said}");
+    }
+    guest.agent.rollinit(&["poweroff"])?;
+    ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
+    Ok(())
+}
+
+/// Proof: each of three services that start in a row says on the console when it is told to stop,
+/// and takes part in nothing else; the console's order is the order of the stops.
+fn shutdown_order(name: &str) -> Result<()> {
+    let (mut guest, _) = started(name)?;
+    guest.agent.rollinit(&["poweroff"])?;
+    ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
+    let console = guest.console.so_far();
+    let place = |name: &str| console.find(&format!("order: {name} stops"));
+    let places = [place("chain-c"), place("chain-b"), place("chain-a")];
+    ensure!(places.iter().all(Option::is_some), "not all stopped by signal: {places:?}");
+    ensure!(places.is_sorted(), "not in reverse order: {places:?}");
+    Ok(())
+}
