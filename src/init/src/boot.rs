@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use sys::cgroup;
+use sys::detach;
 use sys::kernel_mounts::{self, KernelMount};
 use sys::kmsg::Priority;
 
@@ -54,6 +55,7 @@ pub type Say<'a> = &'a mut dyn FnMut(Priority, &str);
 
 /// Prepares the machine. Called once, before anything is spawned.
 pub fn prepare(say: Say<'_>) {
+    let made_writable = make_mount_points(say);
     for mount in MOUNTS {
         match mount.ensure() {
             Ok(_) if mount.path == "/proc" => set_panic(say),
@@ -66,7 +68,7 @@ pub fn prepare(say: Say<'_>) {
         }
     }
     check_kernel(say);
-    write_root(say);
+    settle_root(made_writable, say);
     set_kernel(say);
     set_hostname(say);
     said(say, "bring up the loopback link", sys::link::bring_up("lo"));
@@ -134,14 +136,36 @@ fn check_kernel(say: Say<'_>) {
     }
 }
 
+/// Makes the directories of a root that lacks them, as one that holds only `/nix` does. True: it was
+/// read-only and had to be made writable for that, before `/proc` could say whether it should be.
+fn make_mount_points(say: Say<'_>) -> bool {
+    let of_root = |mount: &&KernelMount| Path::new(mount.path).components().count() == 2;
+    let missing: Vec<_> =
+        MOUNTS.iter().filter(of_root).filter(|mount| !Path::new(mount.path).is_dir()).collect();
+    let mut made_writable = false;
+    if !missing.is_empty() && kernel_mounts::root_is_read_only().unwrap_or(false) {
+        let made = kernel_mounts::make_root_writable();
+        made_writable = made.is_ok();
+        said(say, "make the root writable for missing mount points", made);
+    }
+    for mount in missing {
+        said(say, &format!("make {}", mount.path), std::fs::create_dir(mount.path));
+    }
+    made_writable
+}
+
 /// Without an initramfs the kernel mounts the root read-only, unless told `rw`. An explicit `ro`
 /// is obeyed.
-fn write_root(say: Say<'_>) {
+fn settle_root(made_writable: bool, say: Say<'_>) {
     let command_line = read_small("/proc/cmdline").unwrap_or_default();
-    if has_word(&command_line, "ro") || !kernel_mounts::root_is_read_only().unwrap_or(false) {
-        return;
+    let read_only = kernel_mounts::root_is_read_only().unwrap_or(false);
+    match (has_word(&command_line, "ro"), read_only) {
+        (true, false) if made_writable => {
+            said(say, "make the root read-only again", detach::make_read_only(Path::new("/")));
+        }
+        (false, true) => said(say, "make the root writable", kernel_mounts::make_root_writable()),
+        _ => {}
     }
-    said(say, "make the root writable", kernel_mounts::make_root_writable());
 }
 
 /// Settings whose defaults name programs of another distribution, or are too small.
