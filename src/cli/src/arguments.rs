@@ -173,6 +173,13 @@ pub enum Command {
     Halt,
 }
 
+impl Command {
+    /// It asks one question, prints nothing before the answer, and may be asked again.
+    pub fn is_question(&self) -> bool {
+        matches!(self, Command::Status { .. } | Command::Ps)
+    }
+}
+
 impl Arguments {
     /// The control socket: as given, else as in the environment, else the usual one.
     pub fn socket(&self) -> PathBuf {

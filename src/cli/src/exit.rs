@@ -25,6 +25,9 @@ pub enum Code {
     Refused = 6,
 }
 
+/// The word for a supervisor that was reached and ended before it answered.
+pub const WENT_AWAY: &str = "went_away";
+
 /// Why a command did not get to its end.
 #[derive(Debug)]
 pub struct Failure {
@@ -101,7 +104,7 @@ impl From<CallError> for Failure {
             CallError::Connect { socket, error } => unreachable(&socket, &error),
             CallError::Broken { .. } => Failure {
                 code: Code::Unreachable,
-                kind: "unreachable",
+                kind: WENT_AWAY,
                 message: error.to_string(),
                 cures: vec![
                     "The supervisor was restarted, or has too many callers; look again with \

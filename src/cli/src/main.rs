@@ -19,7 +19,7 @@ use arguments::{Arguments, Command};
 use clap::Parser;
 use control::client::Client;
 use control::types::ShutdownKind;
-use exit::{Code, Failure};
+use exit::{Code, Failure, WENT_AWAY};
 use screen::Screen;
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,7 +44,17 @@ fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failure> {
     // One thread and no timers: nothing is started that a short-lived command does not need.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(|error| Failure::local("cannot start", &error))?;
-    runtime.block_on(call(&arguments.command, &arguments.socket(), screen))
+    runtime.block_on(async {
+        let socket = arguments.socket();
+        match call(&arguments.command, &socket, screen).await {
+            // A supervisor is replaced while its socket stays: its successor answers the same
+            // question. Orders are not repeated; whether the first was carried out is not known.
+            Err(failure) if failure.kind == WENT_AWAY && arguments.command.is_question() => {
+                call(&arguments.command, &socket, screen).await
+            }
+            other => other,
+        }
+    })
 }
 
 async fn call(command: &Command, socket: &Path, screen: &mut Screen) -> Result<Code, Failure> {

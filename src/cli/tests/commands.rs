@@ -176,6 +176,31 @@ fn unreachable() {
     assert_eq!(ended.json()["error"], "unreachable");
 }
 
+/// A supervisor that dies while it is asked is asked again; an order is not given twice.
+///
+/// The one here takes a connection, closes it, and only then serves, as one that is killed and
+/// replaced while PID 1 keeps its socket.
+#[test]
+fn supervisor_dies_meanwhile() {
+    for (arguments, code) in [(vec!["status"], 0), (vec!["ps"], 0), (vec!["stop", "web"], 3)] {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("supervisor");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let fake = std::thread::spawn(move || {
+            drop(listener.accept().unwrap());
+            on_one_thread(async {
+                let identify = Rc::new(|_: &std::os::unix::net::UnixStream| Ok(root()));
+                let backend = Rc::new(Fake::default());
+                control::server::run(listener, fake::POLICY, identify, backend).await
+            })
+        });
+        let mut command = rollinit(&arguments);
+        let ended = Ended::of(command.env("ROLLINIT_SOCKET", &socket).output().unwrap());
+        assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
+        assert!(!fake.is_finished());
+    }
+}
+
 /// The JSON of `status` holds nothing that changes by itself but the supervisor's uptime.
 #[test]
 fn status_json_is_stable() {
