@@ -5,6 +5,7 @@
 //! Never: anything on a host that runs rollinit.
 
 mod build;
+mod demo;
 mod image;
 mod qemu;
 mod setup;
@@ -63,6 +64,17 @@ enum Task {
         /// Only tests whose name contains this.
         name: Option<String>,
     },
+    /// See it alive: boot a guest, kill its supervisor and its web app under load, power off.
+    #[command(
+        after_help = "Takes under two minutes after the first build. The guest's console is \
+                            kept in target/qemu/demo/serial.log.\nExit code 0: every claim of \
+                            the closing table held. Ctrl-C cleans up."
+    )]
+    Demo {
+        /// Print the closing table as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Boot the guest of a test and show its console here.
     #[command(after_help = "Names are those of the QEMU tests. Ctrl-C kills the guest.")]
     Qemu {
@@ -110,6 +122,7 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Test { tier, name } => test::run_tests(&root, tier, name.as_deref()),
+        Task::Demo { json } => demo::run(&root, json),
         Task::Qemu { name, shell } => qemu::run(&root, &name, shell),
         Task::Tidy { json } => tidy::run(&root, json),
     }
