@@ -13,16 +13,20 @@ use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 
-/// The interpreter named by `ROLLINIT_PYTHON`, else `python3`; it must have the module.
+/// The interpreter named by `ROLLINIT_PYTHON`, else the one that `cargo xtask setup` made, else
+/// `python3`: the first that has the module.
 fn python() -> String {
-    let python = std::env::var("ROLLINIT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let found = Command::new(&python).args(["-c", "import varlink"]).output();
-    assert!(
-        found.is_ok_and(|output| output.status.success()),
-        "{python} has no module `varlink`; `cargo xtask setup` installs one for the tests \
-         (or set ROLLINIT_PYTHON to an interpreter that has it)"
-    );
-    python
+    let of_setup = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/venv/bin/python3");
+    let has_module = |python: &String| {
+        let output = Command::new(python).args(["-c", "import varlink"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let named = std::env::var("ROLLINIT_PYTHON").ok();
+    let mut candidates = named.into_iter().chain([of_setup.to_owned(), "python3".to_owned()]);
+    candidates.find(has_module).expect(
+        "no Python with the module `varlink`: `cargo xtask setup` installs one for the tests \
+         (or set ROLLINIT_PYTHON to an interpreter that has it)",
+    )
 }
 
 #[test]
