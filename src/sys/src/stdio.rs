@@ -3,9 +3,9 @@
 //! The kernel starts PID 1 with no standard streams when it cannot open its console: `console=`
 //! names a device that is not there. Rust's runtime then opens `/dev/null` and *aborts* if that is
 //! missing too, as it is on a root whose `/dev` is empty, which as PID 1 is a kernel panic. So a
-//! constructor fills the gaps before the runtime looks: with `/dev/null`, or else with an `O_PATH`
-//! descriptor of `/`, on which every read and write answers `EBADF` (which Rust's own streams take
-//! for "nobody listens").
+//! constructor fills the gaps before the runtime looks: with `/dev/null`, or else with `/` opened for
+//! reading, on which a write answers `EBADF` (which Rust's own streams take for "nobody listens").
+//! Not with `O_PATH`: poll(2), by which the runtime looks, calls such a descriptor closed.
 
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ extern "C" fn fill_closed() {
         let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_NOCTTY) };
         if null < 0 {
             // SAFETY: as above. A process always has a root directory.
-            unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_DIRECTORY) };
+            unsafe { libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY) };
         }
     }
 }
@@ -49,4 +49,47 @@ pub fn point_at_null() -> io::Result<()> {
     rustix::stdio::dup2_stdout(null.as_fd())?;
     rustix::stdio::dup2_stderr(null.as_fd())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    /// What a program with closed streams finds, on a root without `/dev/null`: this test, started
+    /// again in an empty root. Without the constructor Rust's runtime aborts before it gets here.
+    #[test]
+    fn closed_streams_do_not_abort() {
+        const AGAIN: &str = "ROLLINIT_TEST_STREAMS_CLOSED";
+        if std::env::var_os(AGAIN).is_some() {
+            println!("nobody listens, and that is fine");
+            return;
+        }
+        let program = std::env::current_exe().expect("this program");
+        let root = tempfile::tempdir().expect("a directory");
+        let inside = root.path().join("test");
+        std::fs::copy(program, inside).expect("a copy");
+        let directory = std::ffi::CString::new(root.path().as_os_str().as_encoded_bytes());
+        let directory = directory.expect("a path");
+        let mut command = Command::new("/test");
+        command.env(AGAIN, "1").args(["--exact", "stdio::tests::closed_streams_do_not_abort"]);
+        // SAFETY: between fork and exec only system calls that take no lock and no allocation.
+        unsafe {
+            command.pre_exec(move || {
+                for number in 0..=2 {
+                    libc::close(number);
+                }
+                match libc::chroot(directory.as_ptr()) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        match command.spawn() {
+            // Without privilege there is no empty root to be had.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Err(error) => panic!("{error}"),
+            Ok(mut child) => assert!(child.wait().expect("its end").success()),
+        }
+    }
 }
