@@ -7,7 +7,7 @@
     let
       system = "x86_64-linux";
       base = nixpkgs.legacyPackages.${system};
-      # What nixos/ expects of a package set beside nixpkgs' own; offline.nix makes the same of Debian's.
+      # What nixos/ expects of a package set; offline.nix makes the same of Debian's packages.
       pkgs = base // {
         inherit (self.packages.${system}) rollinit rollinit-initrd-tools;
       };

@@ -30,7 +30,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 usage() { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p}' "$0"; }
 fail() { echo "nixos/build.sh: $*" >&2; exit 1; }
 
-out= configuration= rollinit= test_apps= inputs= target=$here/../target attribute=boot collect= check=
+out= configuration= rollinit= test_apps= inputs= collect= check=
+target=$here/../target attribute=boot
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2 ;; --configuration) configuration=$2 ;; --rollinit) rollinit=$2 ;;
@@ -44,7 +45,8 @@ while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || fail "$1 needs a value"
   shift 2
 done
-command -v nix-build > /dev/null || fail "nix-build is not installed; write: apt-get install nix-bin"
+command -v nix-build > /dev/null ||
+  fail "nix-build is not installed; write: apt-get install nix-bin"
 mkdir -p "$target" && target=$(realpath "$target")
 
 export NIX_CONF_DIR="$target/nix-conf" XDG_CACHE_HOME="$target/nix-cache" NIX_REMOTE=local

@@ -1,4 +1,4 @@
-# rollinit's programs, built by nixpkgs: `rollinit` for the host, `rollinit-initrd-tools` for builders.
+# rollinit's programs, built by nixpkgs: `rollinit` for hosts, `rollinit-initrd-tools` for builders.
 #
 # Two profiles and so several calls of Cargo: PID 1 and stage 1 are small and abort on a panic, the
 # restartable programs are fast and unwind (see Cargo.toml).
@@ -32,6 +32,9 @@ in
     [ "--profile pid1 -p init" "--release -p supervisor -p cli" ]
     [ "pid1/rollinit-init" "release/rollinit-supervisor" "release/rollinit" ];
   rollinit-initrd-tools = build "rollinit-initrd-tools"
-    [ "--profile pid1 -p initrd --bin rollinit-stage1" "--release -p initrd --bin rollinit-mkinitrd" ]
+    [
+      "--profile pid1 -p initrd --bin rollinit-stage1"
+      "--release -p initrd --bin rollinit-mkinitrd"
+    ]
     [ "pid1/rollinit-stage1" "release/rollinit-mkinitrd" ];
 }

@@ -67,7 +67,8 @@ let
   reserved = [ "LISTEN_FDS" "LISTEN_FDNAMES" "LISTEN_PID" "NOTIFY_SOCKET" ];
   variables = service: map (name:
     if elem name reserved then
-      require false "${option service "environment"}: ${name} is set by the supervisor; leave it out"
+      require false
+        "${option service "environment"}: ${name} is set by the supervisor; leave it out"
     else require (match "[A-Za-z_][A-Za-z0-9_]*" name != null)
       "${option service "environment"}: ${builtins.toJSON name} is not a name of a variable")
     (attrNames services.${service}.environment);

@@ -63,7 +63,8 @@ pkgs.runCommand "rollinit-image" {
   ln -s ../run $root/var/run
 
   # Size: files in whole blocks, an inode each, a journal, and room.
-  kib=$(find $root -type f -exec stat -c %s {} + | awk '{ n += int(($1 + 4095) / 4096) * 4 } END { print n }')
+  kib=$(find $root -type f -exec stat -c %s {} + |
+    awk '{ kib += int(($1 + 4095) / 4096) * 4 } END { print kib }')
   entries=$(find $root | wc -l)
   mib=$(( (kib + entries * 5) / 1024 + 24 + ${toString freeMiB} ))
   start=1
@@ -71,16 +72,18 @@ pkgs.runCommand "rollinit-image" {
   image=$out/disk.img
   truncate -s $(( mib + start + 1 ))M $image
 
+  # "Root partition (x86-64)" of the Discoverable Partitions Specification (uapi-group.org).
+  root_x86_64=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709
   ${pkgs.util-linux}/bin/sfdisk --quiet $image <<END
   label: gpt
   label-id: ${diskUuid}
-  start=''${start}MiB, size=''${mib}MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=${partitionUuid}, name=${label}
+  start=''${start}MiB, size=''${mib}MiB, type=$root_x86_64, uuid=${partitionUuid}, name=${label}
   END
 
   seed=hash_seed=${fileSystemUuid}
   now=lazy_itable_init=0,lazy_journal_init=0
-  ${pkgs.e2fsprogs}/bin/mke2fs -q -t ext4 -N $(( entries + 16384 )) -L ${label} -U ${fileSystemUuid} \
-    -J size=16 -m 0 -E "offset=$(( start * 1048576 )),root_owner=0:0,$seed,$now" \
+  ${pkgs.e2fsprogs}/bin/mke2fs -q -t ext4 -N $(( entries + 16384 )) \
+    -L ${label} -U ${fileSystemUuid} -J size=16 -m 0 -E "offset=$(( start * 1048576 )),root_owner=0:0,$seed,$now" \
     -d $root $image ''${mib}M
 
   # Owners and times. A store's files have time 1; the rest gets the same.
@@ -98,11 +101,12 @@ pkgs.runCommand "rollinit-image" {
       done < owners
     fi
   } > commands
-  ${pkgs.e2fsprogs}/bin/debugfs -w -f commands "$image?offset=$(( start * 1048576 ))" > log 2>&1
-  # debugfs says what failed and still exits with 0: its banner and echoed commands are all there may be.
+  partition="$image?offset=$(( start * 1048576 ))"
+  ${pkgs.e2fsprogs}/bin/debugfs -w -f commands "$partition" > log 2>&1
+  # debugfs exits with 0 even so: there may be nothing but its banner and the echoed commands.
   if grep -v -e '^debugfs 1\.' -e '^debugfs: ' log; then
     echo "image: debugfs could not set owners and times" >&2
     exit 1
   fi
-  ${pkgs.e2fsprogs}/bin/e2fsck -fn "$image?offset=$(( start * 1048576 ))" > log 2>&1 || { cat log >&2; exit 1; }
+  ${pkgs.e2fsprogs}/bin/e2fsck -fn "$partition" > log 2>&1 || { cat log >&2; exit 1; }
 ''

@@ -32,7 +32,7 @@ let
     if tagged "if" value then (if value.condition then discharge value.content else [ ])
     else if tagged "merge" value then concatMap discharge value.contents
     else [ value ];
-  # The same for an attribute set whose attributes are asked for one by one: conditions move inwards.
+  # The same for a set whose attributes are asked for one by one: conditions move inwards.
   pushDown = value:
     if tagged "merge" value then concatMap pushDown value.contents
     else if tagged "if" value then
@@ -159,7 +159,8 @@ let
     };
     mkDefault = mkOverride 1000;
     mkForce = mkOverride 50;
-    filterAttrs = keep: set: removeAttrs set (filter (name: !keep name set.${name}) (attrNames set));
+    filterAttrs = keep: set:
+      removeAttrs set (filter (name: !keep name set.${name}) (attrNames set));
     mapAttrsToList = f: set: map (name: f name set.${name}) (attrNames set);
   };
 in

@@ -25,7 +25,8 @@ let
     else throw "toTOML: ${concatStringsSep "." where} is a ${typeOf value}; TOML has no such thing";
   inlineTable = where: value:
     let pair = name: "${key name} = ${inline (where ++ [ name ]) value.${name}}"; in
-    if present value == [ ] then "{}" else "{ ${concatStringsSep ", " (map pair (present value))} }";
+    if present value == [ ] then "{}"
+    else "{ ${concatStringsSep ", " (map pair (present value))} }";
 
   # Plain values come first: what follows a [header] belongs to it.
   table = where: value:

@@ -2,7 +2,7 @@
 #
 #   init            -> rollinit-init: what `init=` names; its supervisor lies beside it
 #   kernel, initrd  what the boot loader loads;  kernel-params  one line of words
-#   etc             -> the tree that /etc/static leads to;  etc-copied: what is copied and not linked
+#   etc             -> the tree of /etc/static;  etc-copied: what is copied and not linked
 #   sw              bin/ of the command line and of environment.systemPackages
 #   system          x86_64-linux
 { lib, pkgs, shellWord }:

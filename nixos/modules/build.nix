@@ -39,7 +39,11 @@ in
     commandLine = mkOption { type = types.str; description = "The whole kernel command line."; };
   };
   config = {
-    boot.kernelParams = [ "root=PARTUUID=${config.rollinit.image.partitionUuid}" "rootfstype=ext4" ];
+    boot.kernelParams = [
+      "root=PARTUUID=${config.rollinit.image.partitionUuid}"
+      "rootfstype=ext4"
+      "rw"
+    ];
     system.build = {
       toplevel = checked (functions.toplevel {
         name = config.networking.hostName;

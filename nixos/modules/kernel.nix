@@ -11,7 +11,7 @@ in
     kernelPackages = mkOption {
       type = types.unspecified;
       default = pkgs.linuxPackages;
-      description = "A set whose `kernel` has bzImage, and it or its `modules` lib/modules/VERSION.";
+      description = "A set whose `kernel` has bzImage and (or `kernel.modules` has) lib/modules.";
     };
     kernelParams = mkOption {
       type = types.listOf (types.strMatching "[^ \t\n]+");

@@ -1,8 +1,8 @@
 # `rollinit.services.NAME`: one definition file each, below /etc/rollinit/services.
 #
-# Option names are the keys of docs/services.md in camelCase. What is left at null is not written, so
-# that the default is rollinit's own. Wrong types fail at the option; what needs more than one option
-# to be judged (names in `after`, ports, paths) is in ../lib/checks.nix.
+# Option names are the keys of docs/services.md in camelCase. What is left at null is not written,
+# so that the default is rollinit's own. Wrong types fail at the option; what needs more than one
+# option to be judged (names in `after`, ports, paths) is in ../lib/checks.nix.
 { config, lib, pkgs, ... }:
 let
   functions = import ../lib { inherit lib pkgs; };
@@ -33,8 +33,8 @@ let
 
   ready.timeout = optional duration "How long it may take to become ready.";
   restart = {
-    policy = optional (types.enum [ "always" "on-failure" "no" ]) "After which ends it starts again.";
-    backoffMin = optional duration "Delay before the first restart in a row; it doubles from then on.";
+    policy = optional (types.enum [ "always" "on-failure" "no" ]) "After which ends it restarts.";
+    backoffMin = optional duration "Delay before the first restart in a row; it then doubles.";
     backoffMax = optional duration "Delay it does not grow beyond.";
     resetAfter = optional duration "A run that was ready for so long ends the row.";
     intensity = optional types.int "Restarts within `period` that are tolerated; null: any number.";
@@ -101,7 +101,7 @@ let
       ready = group ready "When it counts as ready.";
       restart = group restart "What happens when it ends.";
       stop = group stop "How it is stopped.";
-      listen = list (types.submodule socket) "Sockets bound once, kept by PID 1, passed as LISTEN_FDS.";
+      listen = list (types.submodule socket) "Sockets that PID 1 keeps, passed as LISTEN_FDS.";
       limits = group limits "What it may use.";
     };
   };

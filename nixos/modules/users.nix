@@ -69,10 +69,12 @@ in
       description = mkDefault "System administrator";
     };
     users.users.nobody = { uid = mkDefault 65534; group = mkDefault "nogroup"; };
+    # devpts is mounted with group 3, as in NixOS.
     # The two last ones are roles of the control socket.
     users.groups = {
       root.gid = mkDefault 0;
       nogroup.gid = mkDefault 65534;
+      tty.gid = mkDefault 3;
       rollinit.gid = mkDefault 900;
       rollinit-read.gid = mkDefault 901;
     };

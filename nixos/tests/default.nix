@@ -10,7 +10,8 @@ let
   inherit (lib) mkOption types mkIf mkMerge mkDefault mkForce;
   inherit (builtins) fromJSON fromTOML;
 
-  evaluate = modules: (lib.evalModules { inherit modules; specialArgs = { inherit pkgs; }; }).config;
+  evaluate = modules:
+    (lib.evalModules { inherit modules; specialArgs = { inherit pkgs; }; }).config;
   # What a host's configuration comes to; `services` are merged into a sound one.
   system = module: evaluate (import ../modules ++ [ sound module ]);
   sound.rollinit.services.database.exec = [ "/bin/database" ];
@@ -41,7 +42,10 @@ let
         default = { };
         type = types.attrsOf (types.submodule ({ name, ... }: {
           options.argv = mkOption { type = types.listOf types.str; };
-          options.restart = mkOption { type = types.enum [ "always" "never" ]; default = "always"; };
+          options.restart = mkOption {
+            type = types.enum [ "always" "never" ];
+            default = "always";
+          };
           options.title = mkOption { type = types.str; };
           config.title = mkDefault "unit ${name}";
         }));
@@ -134,7 +138,8 @@ in
     accounts = {
       actual =
         let
-          groups = { b = { gid = 2; members = [ "ann" "bob" ]; }; a = { gid = 10; members = [ ]; }; };
+          groups.b = { gid = 2; members = [ "ann" "bob" ]; };
+          groups.a = { gid = 10; members = [ ]; };
           user = uid: group: extraGroups: {
             inherit uid group extraGroups;
             description = "";
@@ -168,7 +173,7 @@ in
       "option rollinit.services.web.exec.1: 8080 is not a string"
       (web { exec = [ "/bin/web" 8080 ]; });
     badPolicy = failing
-      "option rollinit.services.web.restart.policy: \"sometimes\" is not null or one of \"always\", "
+      "rollinit.services.web.restart.policy: \"sometimes\" is not null or one of \"always\", "
       (web { restart.policy = "sometimes"; });
     badDuration = failing
       "option rollinit.services.web.stop.timeout: \"10 seconds\" is not null or a string matching"
@@ -190,7 +195,9 @@ in
       "rollinit.services.web.requires: there is no service \"database\"; there are: web"
       { imports = [ (web { requires = [ "database" ]; }) ];
         rollinit.services.database.enable = false; };
-    itself = failing "rollinit.services.web.wants names the service itself" (web { wants = [ "web" ]; });
+    itself = failing
+      "rollinit.services.web.wants names the service itself"
+      (web { wants = [ "web" ]; });
     portZero = failing
       "rollinit.services.web.listen \"http\": port 0 is refused"
       (web { listen = [ { name = "http"; tcp = "[::]:0"; } ]; });

@@ -3,7 +3,12 @@
 {
   imports = [ ./plain.nix ];
   networking.hostName = "every-option";
-  users.users.web = { uid = 1000; group = "web"; extraGroups = [ "rollinit-read" ]; home = "/var/lib/web"; };
+  users.users.web = {
+    uid = 1000;
+    group = "web";
+    extraGroups = [ "rollinit-read" ];
+    home = "/var/lib/web";
+  };
   users.groups.web.gid = 1000;
   environment.etc."motd".text = "all options\n";
   environment.etc."private" = { text = "for root\n"; mode = "0400"; };

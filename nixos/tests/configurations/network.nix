@@ -7,7 +7,6 @@
     exec = [
       "${pkgs.busybox}/bin/sh" "-euc"
       ''
-        ifconfig lo 127.0.0.1 up
         ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
         route add default gw 10.0.2.2
       ''

@@ -1,5 +1,5 @@
 {
-  description = "Stands in for nixpkgs where there is no network: lib and package names, nothing built";
+  description = "Stands in for nixpkgs without a network: lib and names of packages";
 
   outputs = { self }: {
     # run.sh puts nixos/lib/module-system.nix beside it: an input is copied alone.
