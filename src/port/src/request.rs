@@ -1,9 +1,9 @@
 //! Verbs: what an owner asks of PID 1.
 
-use crate::frame::{self, DecodeError, EncodeError, Header};
+use crate::frame::{self, DecodeError, EncodeError, HEADER_BYTES, Header};
 use crate::limits::{
     CGROUP_BYTES_MAX, FD_NAME_BYTES_MAX, KEY_BYTES_MAX, MEMO_BYTES_MAX, PASSED_FDS_MAX,
-    PID_SLOT_BYTES,
+    PID_SLOT_BYTES, SPECIFICATION_BYTES_MAX,
 };
 use crate::packed::{Limits, Numbers, Strings};
 use serde::{Deserialize, Serialize};
@@ -234,6 +234,29 @@ impl Spawn<'_> {
     pub fn attached_count(&self) -> usize {
         let streams = self.stdio.iter().filter(|stdio| matches!(stdio, Stdio::Attached)).count();
         usize::from(self.directory_attached) + streams
+    }
+
+    /// For a spawn above a frame: writes the body alone into `buffer`, for a memfd that goes with
+    /// the frame as its first descriptor. Returns the frame, which is a header alone, and the
+    /// body's length in bytes.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if it does not fit or a field is above its cap.
+    pub fn encode_apart(
+        &self,
+        sequence: u64,
+        buffer: &mut [u8],
+    ) -> Result<([u8; HEADER_BYTES], usize), EncodeError> {
+        self.check().map_err(|error| match error {
+            DecodeError::Field(field) => EncodeError::Field(field),
+            _ => EncodeError::Full,
+        })?;
+        let cap = buffer.len().min(SPECIFICATION_BYTES_MAX);
+        let body = postcard::to_slice(self, &mut buffer[..cap]).map_err(|_| EncodeError::Full)?;
+        let length = u32::try_from(body.len()).map_err(|_| EncodeError::Full)?;
+        let (version, flags) = (frame::VERSION, frame::FLAG_BODY_IN_MEMFD);
+        let header = Header { version, kind: kind::SPAWN, flags, length, sequence };
+        Ok((header.encode(), body.len()))
     }
 
     fn check(&self) -> Result<(), DecodeError> {

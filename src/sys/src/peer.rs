@@ -1,8 +1,12 @@
 //! Who is at the other end of a unix socket, as the kernel knows it.
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::FdFlags;
+use rustix::net::{SocketType, sockopt};
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Supplementary groups read of one peer. A peer with more counts as having only these; the
 /// kernel allows 65,536 (`NGROUPS_MAX`), people have a few.
@@ -89,6 +93,36 @@ pub fn cgroup(pid: u32) -> io::Result<Option<String>> {
 fn parse_cgroup(text: &[u8]) -> Option<String> {
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
     String::from_utf8(line.to_vec()).ok()
+}
+
+/// Set once [`inherited`] gave a descriptor away.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes over the connected `SOCK_SEQPACKET` socket that whoever started this process left open as
+/// `number`; from here on it is close-on-exec and non-blocking. Works once in a process.
+///
+/// # Errors
+/// `EBADF` if nothing is open there, `ENOTSOCK` or `EPROTOTYPE` if it is something else, `EBUSY` a
+/// second time.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    if number < 3 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: `number` is not negative, and the borrow is used for queries alone, which fail with
+    // EBADF if nothing is open there.
+    let socket = unsafe { BorrowedFd::borrow_raw(number) };
+    if sockopt::socket_type(socket)? != SocketType::SEQPACKET {
+        return Err(io::Error::from_raw_os_error(libc::EPROTOTYPE));
+    }
+    // SAFETY: the query above showed that it is open. It was open before this process ran a line
+    // of ours, so no object of ours owns it, and `TAKEN` lets nobody take it twice.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+    fcntl_setfl(&socket, fcntl_getfl(&socket)? | OFlags::NONBLOCK)?;
+    Ok(socket)
 }
 
 #[cfg(test)]

@@ -1,0 +1,325 @@
+//! From an inherited descriptor to a shell that knows everything PID 1 kept.
+//!
+//! Order: attach and take the snapshot; take over log pipes and notify sockets; hear what runs
+//! said while nobody listened; make the machine and carry out its first effects; only then judge
+//! the runs that ended meanwhile.
+
+use crate::clock;
+use crate::definitions::Place;
+use crate::groups::Groups;
+use crate::history::History;
+use crate::logs::Logs;
+use crate::notify::Notify;
+use crate::port::{Incoming, Port, PortError};
+use crate::settings::Settings;
+use crate::shell::{Handle, Host, Input, Shell, Source};
+use port::event::Welcome;
+use port::frame::{VERSION, VERSION_MIN};
+use port::request::{Attach, TakeFd};
+use port::{Answer, Request, SnapshotEnd};
+use service::snapshot::RunState;
+use service::{Event, Machine, Snapshot};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::rc::Rc;
+use sys::listen::UnixAccess;
+
+/// Connections that wait at the control socket while the supervisor restarts.
+const CONTROL_BACKLOG: u32 = 128;
+
+/// The control socket's name in the fd store, and in the run directory.
+const CONTROL_KEPT: &str = "control";
+const CONTROL_FILE: &str = "supervisor";
+
+/// What keeps the supervisor from beginning.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// Something in the run directory.
+    #[error("{what}: {error} (is the run directory there, writable and not full?)")]
+    Run {
+        /// What was being done.
+        what: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+fn run(what: impl Into<String>) -> impl FnOnce(io::Error) -> AttachError {
+    move |error| AttachError::Run { what: what.into(), error }
+}
+
+/// A snapshot as its pages come in.
+#[derive(Debug, Default)]
+pub struct Paging {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) kept: Vec<String>,
+}
+
+impl Paging {
+    /// The whole snapshot, if it is whole.
+    ///
+    /// # Errors
+    /// [`PortError::Incomplete`].
+    pub fn finish(mut self, end: &SnapshotEnd) -> Result<(Snapshot, Vec<String>), PortError> {
+        let counts = [
+            ("keys", end.keys, self.snapshot.keys.len()),
+            ("runs", end.runs, self.snapshot.runs.len()),
+            ("kept descriptors", end.kept, self.kept.len()),
+        ];
+        for (what, want, got) in counts {
+            if want as usize != got {
+                return Err(PortError::Incomplete { what, want, got });
+            }
+        }
+        // Our own helpers, should there be any, are no services.
+        self.snapshot.runs.retain(|run| !run.key.starts_with('@'));
+        Ok((self.snapshot, self.kept))
+    }
+}
+
+/// A supervisor that knows everything and has judged nothing yet.
+#[derive(Debug)]
+struct Attached {
+    shell: Shell,
+    /// The machine's first effects.
+    effects: Vec<service::Effect>,
+    /// What happened meanwhile, in its order.
+    inputs: Vec<Incoming>,
+}
+
+/// Attaches; returns the running shell and the control socket.
+///
+/// # Errors
+/// [`AttachError`]: the process should end, PID 1 starts another.
+pub async fn attach(
+    settings: Settings,
+    socket: OwnedFd,
+    started_ns: u64,
+) -> Result<(Handle, UnixListener), AttachError> {
+    let port = Rc::new(Port::new(socket)?);
+    let mut aside = Vec::new();
+    let welcome = greet(&port, &mut aside).await?;
+    let (mut snapshot, kept) = snapshot(&port, &mut aside).await?;
+    snapshot.shutting_down = welcome.shutting_down;
+    let mut kept: BTreeSet<String> = kept.into_iter().collect();
+    let control = control(&port, &settings, &mut kept, &mut aside).await?;
+    let taken = take(&port, &kept, &mut aside).await?;
+    let Attached { mut shell, effects, inputs } =
+        build(settings, &port, &welcome, started_ns, snapshot, kept, taken, aside)?;
+    shell.carry_out(effects)?;
+    let handle = Handle::new(shell);
+    handle.watch_sources();
+    for incoming in inputs {
+        handle.input(Input::Port(incoming));
+    }
+    Ok((handle, control))
+}
+
+async fn greet(port: &Port, aside: &mut Vec<Incoming>) -> Result<Welcome, PortError> {
+    let attach = Attach { version_min: VERSION_MIN, version_max: VERSION };
+    match port.ask(&Request::Attach(attach), Vec::new(), aside).await? {
+        (Answer::Welcome(welcome), _) => Ok(welcome),
+        (Answer::Refused(refusal), _) => Err(PortError::Refused {
+            verb: "attach",
+            error: io::Error::from_raw_os_error(refusal.errno),
+        }),
+        (other, _) => Err(PortError::Decode(format!("`attach` is answered by {other:?}"))),
+    }
+}
+
+/// The pages behind the welcome; events between them are for later.
+async fn snapshot(
+    port: &Port,
+    aside: &mut Vec<Incoming>,
+) -> Result<(Snapshot, Vec<String>), PortError> {
+    let mut paging = Paging::default();
+    loop {
+        match port.next().await? {
+            Incoming::Key(key) => paging.snapshot.keys.push(key),
+            Incoming::Run(run) => paging.snapshot.runs.push(run),
+            Incoming::Kept(name) => paging.kept.push(name),
+            Incoming::SnapshotEnd(end) => return paging.finish(&end),
+            other => aside.push(other),
+        }
+    }
+}
+
+/// A duplicate of a kept descriptor; `None` if PID 1 does not have it after all.
+async fn take_one(
+    port: &Port,
+    name: &str,
+    aside: &mut Vec<Incoming>,
+) -> Result<Option<OwnedFd>, PortError> {
+    let request = Request::TakeFd(TakeFd { name, drop_entry: false });
+    let (answer, fd) = port.ask(&request, Vec::new(), aside).await?;
+    if fd.is_none() {
+        tracing::error!("PID 1 lists {name} and does not give it: {answer:?}");
+    }
+    Ok(fd)
+}
+
+/// The control socket: kept by an earlier supervisor, or bound now and kept.
+async fn control(
+    port: &Port,
+    settings: &Settings,
+    kept: &mut BTreeSet<String>,
+    aside: &mut Vec<Incoming>,
+) -> Result<UnixListener, AttachError> {
+    if kept.contains(CONTROL_KEPT)
+        && let Some(socket) = take_one(port, CONTROL_KEPT, aside).await?
+    {
+        return Ok(UnixListener::from(socket));
+    }
+    let path = settings.run.join(CONTROL_FILE);
+    let what = || format!("binding {}", path.display());
+    std::fs::create_dir_all(&settings.run).map_err(run(what()))?;
+    let own = std::fs::metadata("/proc/self").map_err(run("reading our own uid"))?;
+    use std::os::unix::fs::MetadataExt;
+    // Everybody may connect; the role decides.
+    let access = UnixAccess { mode: 0o666, user: own.uid(), group: own.gid() };
+    let socket = sys::listen::unix(&path, access, CONTROL_BACKLOG)
+        .map_err(|error| run(format!("{}, {}", what(), error.step))(error.error))?;
+    let keep = Request::KeepFd(port::request::KeepFd { name: CONTROL_KEPT });
+    let duplicate = socket.try_clone().map_err(run(what()))?;
+    port.ask(&keep, vec![duplicate], aside).await?;
+    kept.insert(CONTROL_KEPT.to_owned());
+    Ok(UnixListener::from(socket))
+}
+
+/// Read ends of log pipes and notify sockets, by name.
+async fn take(
+    port: &Port,
+    kept: &BTreeSet<String>,
+    aside: &mut Vec<Incoming>,
+) -> Result<Vec<(String, OwnedFd)>, PortError> {
+    let mut taken = Vec::new();
+    for name in kept {
+        // The write end is kept last: without it the pipe was never handed to a service.
+        let log = name.strip_suffix("/read").map(|log| format!("{log}/write"));
+        let is_log = name.starts_with("log/") && log.is_some_and(|write| kept.contains(&write));
+        if (is_log || name.starts_with("notify/"))
+            && let Some(fd) = take_one(port, name, aside).await?
+        {
+            taken.push((name.clone(), fd));
+        }
+    }
+    Ok(taken)
+}
+
+/// Everything from what PID 1 gave.
+#[allow(clippy::too_many_arguments)]
+fn build(
+    settings: Settings,
+    port: &Rc<Port>,
+    welcome: &Welcome,
+    started_ns: u64,
+    mut snapshot: Snapshot,
+    kept: BTreeSet<String>,
+    taken: Vec<(String, OwnedFd)>,
+    mut inputs: Vec<Incoming>,
+) -> Result<Attached, AttachError> {
+    let place = Place {
+        from: settings.definitions.clone(),
+        kept: settings.run.join("definitions"),
+        owner: format!("{} {}", welcome.pid, welcome.started_ns),
+    };
+    let in_force = place.load().map_err(run("keeping definitions"))?;
+    for problem in &in_force.loaded.problems {
+        tracing::error!("{problem}");
+    }
+    let mut logs = Logs::new(&settings.run.join("log")).map_err(run("log directory"))?;
+    let mut notify = Notify::new(&settings.run.join("notify")).map_err(run("notify directory"))?;
+    let sources = adopt(taken, &snapshot, &mut logs, &mut notify);
+    let ended = revive(&mut snapshot, &mut notify);
+    let (machine, effects) = Machine::new(in_force.loaded, snapshot, clock::now());
+    // The ends come first: they happened before the events that arrived meanwhile.
+    let late = std::mem::take(&mut inputs);
+    inputs.extend(ended.into_iter().map(Incoming::Event).chain(late));
+    let host = Host {
+        init_pid: welcome.pid,
+        init_started_ns: welcome.started_ns,
+        started_ns,
+        hashes: in_force.hashes,
+        unread: in_force.unread,
+        settings,
+    };
+    let shell = Shell {
+        groups: Groups::open(&host.settings.cgroup),
+        host,
+        port: Rc::clone(port),
+        machine,
+        logs,
+        notify,
+        history: History::default(),
+        kept,
+        pending: HashMap::new(),
+        commands: HashMap::new(),
+        command_last: 0,
+        paging: Paging::default(),
+        sources,
+        caused: VecDeque::new(),
+    };
+    tracing::info!(
+        "attached to PID {} as its {}. owner",
+        welcome.pid,
+        u64::from(welcome.attaches) + 1
+    );
+    Ok(Attached { shell, effects, inputs })
+}
+
+/// Pipes and sockets that earlier supervisors made. One that cannot be taken over is said; its
+/// service goes on.
+fn adopt(
+    taken: Vec<(String, OwnedFd)>,
+    snapshot: &Snapshot,
+    logs: &mut Logs,
+    notify: &mut Notify,
+) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for (name, fd) in taken {
+        let adopted = match name.split('/').collect::<Vec<_>>()[..] {
+            ["log", key, "read"] => {
+                let known = snapshot.keys.iter().find(|entry| entry.key == key);
+                let incarnation = known.map_or(0, |entry| entry.incarnation_last);
+                let pipe = logs.adopt(key, fd, incarnation);
+                pipe.map(|pipe| Source::Log(key.to_owned(), pipe))
+            }
+            ["notify", key, incarnation] => {
+                let incarnation = incarnation.parse().unwrap_or(0);
+                let socket = notify.adopt(key, incarnation, fd);
+                socket.map(|socket| Source::Notify(key.to_owned(), incarnation, socket))
+            }
+            _ => Err(io::Error::other("its name is none of ours")),
+        };
+        match adopted {
+            Ok(source) => sources.push(source),
+            Err(error) => tracing::error!("{name}: cannot be taken over: {error}"),
+        }
+    }
+    sources
+}
+
+/// Runs that ended after they said something nobody has heard yet are shown to the machine as
+/// living; their ends follow as events, behind what they said.
+fn revive(snapshot: &mut Snapshot, notify: &mut Notify) -> Vec<Event> {
+    let mut ended = Vec::new();
+    for run in &mut snapshot.runs {
+        if run.state == RunState::Starting {
+            // Whoever asked for it is gone: PID 1 will not say whether its exec succeeds. If not,
+            // it ends like any other run.
+            run.state = RunState::Running;
+        }
+        let RunState::Ended { end, emptied } = run.state else { continue };
+        if notify.has_words(&run.key, run.incarnation) {
+            let (key, incarnation) = (run.key.clone(), run.incarnation);
+            ended.push(Event::Exited { key, incarnation, end, emptied });
+            run.state = RunState::Running;
+        }
+    }
+    ended
+}

@@ -1,0 +1,248 @@
+//! Services' output: from their pipes into their rings, and on to whoever follows.
+
+use crate::ring::{Assembler, Chunk, Line, RING_BYTES, Ring};
+use crate::watch::{Held, Ticket};
+use control::limits::FEED_BATCHES_MAX;
+use control::server::{Batch, Feed, LogQuery};
+use control::types::LogRecord;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use sys::log_pipe;
+use tokio::sync::mpsc;
+
+/// One read from a pipe in bytes: the kernel's own default size of a pipe.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Read from one pipe before others get their turn, in bytes: a whole pipe, so that everything a
+/// run printed before it ended is taken when its end is judged, and no more, so that a service
+/// that never stops printing holds up nobody.
+const TURN_BYTES: usize = log_pipe::PIPE_BYTES;
+
+/// What a turn at a pipe left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// Perhaps more: come again.
+    More,
+    /// The pipe cannot be read any more.
+    Broken,
+}
+
+/// One service's.
+#[derive(Debug)]
+struct ServiceLog {
+    pipe: Held,
+    ring: Ring,
+    assembler: Assembler,
+    incarnation: u64,
+    /// Writing the ring failed and it was said.
+    failing: bool,
+}
+
+/// A caller of `GetLogs` with `follow`.
+#[derive(Debug)]
+struct Follower {
+    service: Option<String>,
+    sender: mpsc::Sender<Batch<LogRecord>>,
+    lost: u64,
+}
+
+/// All services'.
+#[derive(Debug)]
+pub struct Logs {
+    directory: PathBuf,
+    services: BTreeMap<String, ServiceLog>,
+    followers: Vec<Follower>,
+    buffer: Vec<u8>,
+}
+
+impl Logs {
+    /// Rings lie in `directory`, 0700: what a service prints may be secret.
+    ///
+    /// # Errors
+    /// Those of mkdir(2) and chmod(2).
+    pub fn new(directory: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::create_dir_all(directory)?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            services: BTreeMap::new(),
+            followers: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+        })
+    }
+
+    /// Whether the service has a pipe.
+    #[must_use]
+    pub fn has(&self, service: &str) -> bool {
+        self.services.contains_key(service)
+    }
+
+    /// Services that have a pipe, or the one of this name if it has.
+    #[must_use]
+    pub fn names(&self, only: Option<&str>) -> Vec<String> {
+        let wanted = |name: &&String| only.is_none_or(|only| only == name.as_str());
+        self.services.keys().filter(wanted).cloned().collect()
+    }
+
+    /// Reads from now on the pipe whose read end this is, into the service's ring.
+    ///
+    /// # Errors
+    /// Those of opening the ring and of registering the pipe.
+    pub fn adopt(&mut self, service: &str, read: OwnedFd, incarnation: u64) -> io::Result<Ticket> {
+        let ring = Ring::open(&self.directory.join(service), RING_BYTES)?;
+        let (pipe, ticket) = Held::new(read)?;
+        // The beginning of a line that is not ended yet belongs to the line's follower.
+        let mut assembler = Assembler::default();
+        for chunk in ring.chunks()? {
+            assembler.push(&chunk, &mut Vec::new());
+        }
+        let log = ServiceLog { pipe, ring, assembler, incarnation, failing: false };
+        self.services.insert(service.to_owned(), log);
+        Ok(ticket)
+    }
+
+    /// What comes from now on is of this run.
+    pub fn begin_run(&mut self, service: &str, incarnation: u64) {
+        if let Some(log) = self.services.get_mut(service) {
+            log.incarnation = incarnation;
+        }
+    }
+
+    /// The run is over and drained: its unfinished line gets no end.
+    pub fn end_run(&mut self, service: &str) {
+        let Some(log) = self.services.get_mut(service) else { return };
+        let ended = log.ring.end_run(sys::clock::monotonic_ns());
+        let lines = log.take_in(service, ended.map(|chunk| chunk.into_iter().collect()));
+        self.tell(service, lines);
+    }
+
+    /// Takes what the pipe holds, at most one turn's worth.
+    pub fn drain(&mut self, service: &str) -> Left {
+        let Some(log) = self.services.get_mut(service) else { return Left::Broken };
+        let (mut taken, mut lines) = (0, Vec::new());
+        let left = loop {
+            if taken >= TURN_BYTES {
+                break Left::More;
+            }
+            match log_pipe::read(log.pipe.fd(), &mut self.buffer) {
+                Ok(None) => break Left::Nothing,
+                Ok(Some(0)) => break Left::Broken,
+                Ok(Some(count)) => {
+                    taken += count;
+                    let now_ns = sys::clock::monotonic_ns();
+                    let chunks = log.ring.append(now_ns, log.incarnation, &self.buffer[..count]);
+                    lines.append(&mut log.take_in(service, chunks));
+                }
+                Err(error) => {
+                    tracing::error!("{service}: its log pipe cannot be read: {error}");
+                    break Left::Broken;
+                }
+            }
+        };
+        self.tell(service, lines);
+        left
+    }
+
+    /// Drops a service's pipe and ring.
+    pub fn remove(&mut self, service: &str) {
+        self.services.remove(service);
+        if let Err(error) = std::fs::remove_file(self.directory.join(service)) {
+            tracing::warn!("{service}: its log could not be removed: {error}");
+        }
+    }
+
+    /// Gives finished lines to those who follow. One that does not read in time is told how many
+    /// it missed once it does.
+    fn tell(&mut self, service: &str, lines: Vec<Line>) {
+        if lines.is_empty() || self.followers.is_empty() {
+            return;
+        }
+        let records: Vec<LogRecord> = lines.iter().map(|line| record(service, line)).collect();
+        self.followers.retain_mut(|follower| {
+            if follower.service.as_deref().is_some_and(|wanted| wanted != service) {
+                return !follower.sender.is_closed();
+            }
+            let batch = Batch { records: records.clone(), lost: follower.lost };
+            match follower.sender.try_send(batch) {
+                Ok(()) => follower.lost = 0,
+                Err(mpsc::error::TrySendError::Full(_)) => follower.lost += records.len() as u64,
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            }
+            true
+        });
+    }
+
+    /// Answers `GetLogs`: the last lines by time, and what is to come.
+    ///
+    /// # Errors
+    /// Those of reading a ring, with the service's name.
+    pub fn query(&mut self, query: &LogQuery) -> Result<Feed<LogRecord>, (String, io::Error)> {
+        let wanted = usize::try_from(query.lines).unwrap_or(usize::MAX);
+        let (mut backlog, mut lost) = (Vec::new(), 0);
+        for (service, log) in &self.services {
+            if query.service.as_ref().is_some_and(|only| only != service) {
+                continue;
+            }
+            let lines = log.lines(!query.follow).map_err(|error| (service.clone(), error))?;
+            if lines.len() < wanted {
+                lost += log.ring.lines_lost().min((wanted - lines.len()) as u64);
+            }
+            let skipped = lines.len().saturating_sub(wanted);
+            backlog.extend(lines[skipped..].iter().map(|line| record(service, line)));
+            // The sort is stable: lines of one read keep their order.
+            backlog.sort_by_key(|record| record.time_ns);
+            backlog.drain(..backlog.len().saturating_sub(wanted));
+        }
+        let live = query.follow.then(|| {
+            let (sender, receiver) = mpsc::channel(FEED_BATCHES_MAX);
+            self.followers.push(Follower { service: query.service.clone(), sender, lost: 0 });
+            receiver
+        });
+        Ok(Feed { backlog, lost, live })
+    }
+}
+
+impl ServiceLog {
+    /// Lines that new chunks complete. A ring that cannot be written is said once.
+    fn take_in(&mut self, service: &str, chunks: io::Result<Vec<Chunk>>) -> Vec<Line> {
+        let mut lines = Vec::new();
+        match chunks {
+            Ok(chunks) => {
+                self.failing = false;
+                for chunk in chunks {
+                    self.assembler.push(&chunk, &mut lines);
+                }
+            }
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::error!(
+                    "{service}: its output is being lost: its log cannot be written: {error} (is \
+                     the file system of the run directory full?)"
+                );
+            }
+            Err(_) => {}
+        }
+        lines
+    }
+
+    /// All lines that are left; with `unfinished` also one that has no end yet.
+    fn lines(&self, unfinished: bool) -> io::Result<Vec<Line>> {
+        let (mut assembler, mut lines) = (Assembler::default(), Vec::new());
+        for chunk in self.ring.chunks()? {
+            assembler.push(&chunk, &mut lines);
+        }
+        if unfinished {
+            lines.extend(assembler.partial().cloned());
+        }
+        Ok(lines)
+    }
+}
+
+fn record(service: &str, line: &Line) -> LogRecord {
+    LogRecord::new(service, line.incarnation, line.time_ns, &line.bytes)
+}

@@ -1,0 +1,352 @@
+//! The shell around the machine: every input there is, in; effects, carried out in their order.
+//!
+//! An input becomes an event, the machine steps, its effects go out, and what they cause at once
+//! (a spawn that cannot be built) becomes the next event, until there is none. Nothing here
+//! waits. Tasks wait for descriptors and time and call [`Handle::input`]; all run on one thread.
+
+use crate::attach::Paging;
+use crate::clock;
+use crate::groups::Groups;
+use crate::history::History;
+use crate::logs::{Left, Logs};
+use crate::notify::Notify;
+use crate::port::{Incoming, Port, PortError};
+use crate::settings::Settings;
+use crate::translate;
+use crate::watch::{Ticket, Watched};
+use port::Answer;
+use service::{CommandError, Effect, Event, Machine, Outcome, PowerKind, Verb};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
+use tokio::sync::oneshot;
+
+/// What a command came to, once it has.
+pub type CommandResult = Result<Outcome, CommandError>;
+
+/// Everything that can reach the shell.
+#[derive(Debug)]
+pub enum Input {
+    /// PID 1 said something.
+    Port(Incoming),
+    /// A service's log pipe may hold something.
+    LogReadable(String),
+    /// A run's notify socket may hold something.
+    NotifyReadable(String, u64),
+    /// An operator wants something of a service.
+    Command(Verb, String, oneshot::Sender<CommandResult>),
+    /// An operator wants the machine to end.
+    Power(PowerKind),
+    /// The machine's deadline has come.
+    Deadline,
+}
+
+/// A descriptor that a task shall wait for from now on.
+#[derive(Debug)]
+pub enum Source {
+    /// A service's log pipe.
+    Log(String, Ticket),
+    /// A run's notify socket.
+    Notify(String, u64, Ticket),
+}
+
+/// A request that PID 1 has not answered yet.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// A spawn.
+    Spawn { key: String, incarnation: u64 },
+    /// Anything whose answer matters only if it is a refusal: the verb and its object.
+    Done { verb: &'static str, object: String },
+}
+
+/// What stays the same for this supervisor's life.
+#[derive(Debug)]
+pub struct Host {
+    /// Where everything is.
+    pub settings: Settings,
+    /// PID 1's pid.
+    pub init_pid: u32,
+    /// When PID 1 started: `CLOCK_MONOTONIC` in nanoseconds.
+    pub init_started_ns: u64,
+    /// When this supervisor started: `CLOCK_MONOTONIC` in nanoseconds.
+    pub started_ns: u64,
+    /// Hashes of the definitions in force.
+    pub hashes: BTreeMap<String, String>,
+    /// Definition files that could not be read, one line each.
+    pub unread: Vec<String>,
+}
+
+/// The supervisor's state beside the machine.
+#[derive(Debug)]
+pub struct Shell {
+    pub(crate) host: Host,
+    pub(crate) port: Rc<Port>,
+    pub(crate) machine: Machine,
+    pub(crate) groups: Groups,
+    pub(crate) logs: Logs,
+    pub(crate) notify: Notify,
+    pub(crate) history: History,
+    /// Names in PID 1's fd store.
+    pub(crate) kept: BTreeSet<String>,
+    pub(crate) pending: HashMap<u64, Pending>,
+    pub(crate) commands: HashMap<u64, oneshot::Sender<CommandResult>>,
+    pub(crate) command_last: u64,
+    /// A snapshot that PID 1 is sending.
+    pub(crate) paging: Paging,
+    /// Descriptors for which no task waits yet.
+    pub(crate) sources: Vec<Source>,
+    /// Events that effects caused.
+    pub(crate) caused: VecDeque<Event>,
+}
+
+impl Shell {
+    /// Takes one input and carries out all that follows from it. Says what is left of it: the
+    /// task that waits for a descriptor comes again if there is more.
+    ///
+    /// # Errors
+    /// [`PortError`]: there is no PID 1 to carry anything out.
+    pub fn input(&mut self, input: Input) -> Result<Left, PortError> {
+        match input {
+            Input::Port(incoming) => self.incoming(incoming)?,
+            Input::LogReadable(service) => return Ok(self.logs.drain(&service)),
+            Input::NotifyReadable(service, incarnation) => {
+                return self.hear(&service, incarnation);
+            }
+            Input::Command(verb, key, reply) => {
+                self.command_last += 1;
+                let id = self.command_last;
+                self.commands.insert(id, reply);
+                self.step(Event::Command { id, verb, key })?;
+            }
+            Input::Power(kind) => self.step(Event::Power { kind })?,
+            Input::Deadline => self.step(Event::Tick)?,
+        }
+        Ok(Left::Nothing)
+    }
+
+    fn incoming(&mut self, incoming: Incoming) -> Result<(), PortError> {
+        match incoming {
+            Incoming::Answer { sequence, answer, fd } => {
+                // A descriptor comes only with an entry that was dropped: it goes the same way.
+                drop(fd);
+                self.answer(sequence, answer)
+            }
+            Incoming::Event(event) => self.event(event),
+            Incoming::Key(key) => {
+                self.paging.snapshot.keys.push(key);
+                Ok(())
+            }
+            Incoming::Run(run) => {
+                self.paging.snapshot.runs.push(run);
+                Ok(())
+            }
+            Incoming::Kept(name) => {
+                self.paging.kept.push(name);
+                Ok(())
+            }
+            Incoming::SnapshotEnd(end) => {
+                let paging = std::mem::take(&mut self.paging);
+                let (snapshot, _kept) = paging.finish(&end)?;
+                tracing::warn!("PID 1 sent its state anew: events were lost between us");
+                self.resync(snapshot)
+            }
+        }
+    }
+
+    /// What PID 1 could not tell because its queue was full.
+    fn resync(&mut self, snapshot: service::Snapshot) -> Result<(), PortError> {
+        for run in &snapshot.runs {
+            if matches!(run.state, service::snapshot::RunState::Ended { .. }) {
+                self.last_words(&run.key, run.incarnation)?;
+            }
+        }
+        let effects = self.machine.resync(clock::now(), snapshot);
+        self.carry_out(effects)
+    }
+
+    /// What a run said and printed before its end is taken before its end is judged.
+    fn event(&mut self, event: Event) -> Result<(), PortError> {
+        if let Event::Exited { key, incarnation, .. } = &event {
+            let (key, incarnation) = (key.clone(), *incarnation);
+            self.last_words(&key, incarnation)?;
+        }
+        self.step(event)
+    }
+
+    /// Takes all that a run which is over left in its notify socket and its pipe.
+    pub(crate) fn last_words(&mut self, key: &str, incarnation: u64) -> Result<(), PortError> {
+        self.hear(key, incarnation)?;
+        if self.logs.drain(key) != Left::More {
+            self.logs.end_run(key);
+        }
+        Ok(())
+    }
+
+    /// Takes what a run said.
+    fn hear(&mut self, key: &str, incarnation: u64) -> Result<Left, PortError> {
+        let (said, left) = self.notify.drain(key, incarnation);
+        for (mut notification, sender_pid) in said {
+            if let Some(pid) = notification.main_pid
+                && !self.groups.holds(key, pid)
+            {
+                tracing::warn!("{key}: MAINPID={pid} is not of this service and is ignored");
+                notification.main_pid = None;
+            }
+            let key = key.to_owned();
+            self.step(Event::Notified { key, incarnation, notification, sender_pid })?;
+        }
+        Ok(left)
+    }
+
+    fn answer(&mut self, sequence: u64, answer: Answer) -> Result<(), PortError> {
+        let pending = self.pending.remove(&sequence);
+        match (pending, answer) {
+            (Some(Pending::Spawn { key, incarnation }), Answer::Started(started)) => {
+                let (pid, started_ns) = (started.pid, started.started_ns);
+                self.step(Event::Started { key, incarnation, pid, started_ns })
+            }
+            (Some(Pending::Spawn { key, incarnation }), Answer::Failed(failed)) => {
+                let step = translate::step(failed.step).to_owned();
+                self.spawn_failed(key, incarnation, step, failed.errno)
+            }
+            (Some(Pending::Spawn { key, incarnation }), Answer::Refused(refusal)) => {
+                self.spawn_failed(key, incarnation, "spawn".to_owned(), refusal.errno)
+            }
+            (Some(Pending::Done { verb, object }), Answer::Refused(refusal)) => {
+                let error = std::io::Error::from_raw_os_error(refusal.errno);
+                tracing::warn!("PID 1 refused to {verb} {object}: {error}");
+                Ok(())
+            }
+            // `list` is answered by `Done` or by pages alone; the rest is as it should be.
+            (Some(Pending::Done { .. }), _) | (None, Answer::Done) => Ok(()),
+            (pending, answer) => {
+                tracing::error!("an answer of PID 1 fits no request: {answer:?} to {pending:?}");
+                Ok(())
+            }
+        }
+    }
+
+    fn spawn_failed(
+        &mut self,
+        key: String,
+        incarnation: u64,
+        step: String,
+        errno: i32,
+    ) -> Result<(), PortError> {
+        self.drop_notify(&key, incarnation)?;
+        self.step(Event::SpawnFailed { key, incarnation, step, errno })
+    }
+
+    /// One event, its effects, and the events that those cause.
+    pub(crate) fn step(&mut self, event: Event) -> Result<(), PortError> {
+        let effects = self.machine.step(clock::now(), event);
+        self.carry_out(effects)
+    }
+
+    /// Carries out effects in their order, then what they caused.
+    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), PortError> {
+        for effect in effects {
+            self.effect(effect)?;
+        }
+        while let Some(event) = self.caused.pop_front() {
+            let effects = self.machine.step(clock::now(), event);
+            for effect in effects {
+                self.effect(effect)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The shell as tasks share it.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shell: Rc<RefCell<Shell>>,
+    /// Wakes the main loop: deadlines may have moved, requests may wait, the port may be broken.
+    changed: Rc<tokio::sync::Notify>,
+    failed: Rc<RefCell<Option<PortError>>>,
+}
+
+impl Handle {
+    /// Shares a shell.
+    #[must_use]
+    pub fn new(shell: Shell) -> Self {
+        Self {
+            shell: Rc::new(RefCell::new(shell)),
+            changed: Rc::new(tokio::sync::Notify::new()),
+            failed: Rc::new(RefCell::new(None)),
+        }
+    }
+
+    /// Hands one input to the shell, and starts tasks for descriptors that came of it.
+    pub fn input(&self, input: Input) -> Left {
+        let result = self.shell.borrow_mut().input(input);
+        let left = result.unwrap_or_else(|error| {
+            self.failed.borrow_mut().get_or_insert(error);
+            Left::Broken
+        });
+        self.watch_sources();
+        self.changed.notify_one();
+        left
+    }
+
+    /// Looks at the shell, or asks it something that needs no step.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Shell) -> T) -> T {
+        look(&mut self.shell.borrow_mut())
+    }
+
+    /// Starts a task for each descriptor that has none.
+    pub fn watch_sources(&self) {
+        let sources = std::mem::take(&mut self.shell.borrow_mut().sources);
+        for source in sources {
+            let handle = self.clone();
+            match source {
+                Source::Log(service, ticket) => ticket.run(async move |pipe: &Watched| {
+                    handle.watch(pipe, || Input::LogReadable(service.clone())).await;
+                }),
+                Source::Notify(service, incarnation, ticket) => {
+                    ticket.run(async move |socket: &Watched| {
+                        let input = || Input::NotifyReadable(service.clone(), incarnation);
+                        handle.watch(socket, input).await;
+                    });
+                }
+            }
+        }
+    }
+
+    /// Until the descriptor breaks, or the shell no longer knows it.
+    async fn watch(&self, descriptor: &Watched, input: impl Fn() -> Input) {
+        while let Ok(mut guard) = descriptor.readable().await {
+            match self.input(input()) {
+                Left::Nothing => guard.clear_ready(),
+                Left::More => tokio::task::yield_now().await,
+                Left::Broken => return,
+            }
+        }
+    }
+
+    /// The main loop: PID 1, deadlines, and the end of either.
+    ///
+    /// # Errors
+    /// [`PortError`], always at last: the supervisor has no other end but a signal.
+    pub async fn run(&self) -> Result<std::convert::Infallible, PortError> {
+        let port = self.with(|shell| Rc::clone(&shell.port));
+        loop {
+            if let Some(error) = self.failed.borrow_mut().take() {
+                return Err(error);
+            }
+            let deadline = self.with(|shell| shell.machine.deadline());
+            let tick = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(clock::instant(deadline)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                incoming = port.next() => drop(self.input(Input::Port(incoming?))),
+                () = tick => drop(self.input(Input::Deadline)),
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+}

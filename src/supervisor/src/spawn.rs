@@ -1,0 +1,235 @@
+//! A definition as a spawn: program, environment, identity, limits, descriptors.
+
+use crate::identity::Identity;
+use crate::vfork;
+use port::limits::PID_SLOT_BYTES;
+use port::request::Stdio;
+use port::{DecodeError, Limits, Numbers, ResourceLimit, Spawn, Strings};
+use service::Definition;
+use service::definition::Kind;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Where a NixOS system's programs are; a definition's own `PATH` wins.
+pub const PATH_DEFAULT: &str = "/run/current-system/sw/bin";
+
+/// Backlog of a service without sockets, for which nothing listens again.
+const BACKLOG_NONE: u32 = 0;
+
+/// What the supervisor alone decides in a service's environment.
+const RESERVED: [&str; 4] = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"];
+
+/// The flat bytes that a [`Spawn`] borrows.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    arguments: Vec<u8>,
+    environment: Vec<u8>,
+    pid_slot: Option<u32>,
+    passed: Vec<u8>,
+    groups: Vec<u8>,
+    limits: Vec<u8>,
+    log_write: String,
+}
+
+/// The name of a listening socket in the fd store.
+#[must_use]
+pub fn listen_name(service: &str, socket: &str) -> String {
+    format!("listen/{service}/{socket}")
+}
+
+/// The names of a log pipe's ends in the fd store.
+#[must_use]
+pub fn log_names(service: &str) -> (String, String) {
+    (format!("log/{service}/read"), format!("log/{service}/write"))
+}
+
+/// The name of a notify socket in the fd store.
+#[must_use]
+pub fn notify_name(service: &str, incarnation: u64) -> String {
+    format!("notify/{service}/{incarnation}")
+}
+
+fn push(bytes: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes.push(0);
+}
+
+impl Prepared {
+    /// Flattens what the definition says.
+    #[must_use]
+    pub fn new(
+        service: &str,
+        definition: &Definition,
+        identity: &Identity,
+        notify_socket: Option<&Path>,
+    ) -> Self {
+        let mut prepared = Self { log_write: log_names(service).1, ..Self::default() };
+        for argument in &definition.exec {
+            push(&mut prepared.arguments, &[argument]);
+        }
+        for listen in &definition.listen {
+            push(&mut prepared.passed, &[&listen_name(service, &listen.name)]);
+        }
+        for group in &identity.groups {
+            prepared.groups.extend_from_slice(&group.to_le_bytes());
+        }
+        for limit in &definition.limits.resources {
+            let service::definition::ResourceLimit { resource, soft, hard } = *limit;
+            Limits::push(&mut prepared.limits, ResourceLimit { resource, soft, hard });
+        }
+        prepared.fill_environment(definition, notify_socket);
+        prepared
+    }
+
+    fn fill_environment(&mut self, definition: &Definition, notify_socket: Option<&Path>) {
+        let bytes = &mut self.environment;
+        if !definition.environment.contains_key("PATH") {
+            push(bytes, &["PATH=", PATH_DEFAULT]);
+        }
+        for (name, value) in &definition.environment {
+            if !RESERVED.contains(&name.as_str()) {
+                push(bytes, &[name, "=", value]);
+            }
+        }
+        if !definition.listen.is_empty() {
+            let names: Vec<&str> =
+                definition.listen.iter().map(|listen| listen.name.as_str()).collect();
+            push(bytes, &["LISTEN_FDS=", &names.len().to_string()]);
+            push(bytes, &["LISTEN_FDNAMES=", &names.join(":")]);
+            bytes.extend_from_slice(b"LISTEN_PID=");
+            self.pid_slot = u32::try_from(bytes.len()).ok();
+            bytes.extend_from_slice(&[b'0'; PID_SLOT_BYTES]);
+            bytes.push(0);
+        }
+        if let Some(path) = notify_socket.and_then(Path::to_str) {
+            push(bytes, &["NOTIFY_SOCKET=", path]);
+        }
+    }
+
+    /// The spawn, to be sent with the descriptor of [`directory`].
+    ///
+    /// # Errors
+    /// `Field` if something is above the port's caps.
+    pub fn spawn<'a>(
+        &'a self,
+        (service, incarnation): (&'a str, u64),
+        cgroup: &'a str,
+        definition: &'a Definition,
+        identity: &Identity,
+    ) -> Result<Spawn<'a>, DecodeError> {
+        let executable = definition.exec.first().map_or("", String::as_str);
+        // One number for all of a service's sockets: the port has no list of them.
+        let backlog = definition.listen.iter().map(|listen| listen.backlog).max();
+        Ok(Spawn {
+            key: service,
+            incarnation,
+            cgroup,
+            executable: executable.as_bytes(),
+            arguments: Strings::new(&self.arguments, "arguments")?,
+            environment: Strings::new(&self.environment, "environment")?,
+            pid_slot: self.pid_slot,
+            directory_attached: true,
+            stdio: [Stdio::Null, Stdio::Kept(&self.log_write), Stdio::Kept(&self.log_write)],
+            passed: Strings::new(&self.passed, "passed")?,
+            listen_backlog: backlog.unwrap_or(BACKLOG_NONE),
+            user: identity.user,
+            group: identity.group,
+            groups: Numbers::new(&self.groups, "groups")?,
+            limits: Limits::new(&self.limits, "limits")?,
+            umask: definition.umask,
+            oom_score_adjust: definition.oom_score_adjust,
+            vfork_safe: vfork::is_safe(Path::new(executable)),
+        })
+    }
+}
+
+/// Opens a service's working directory, so that the child need not walk a path.
+///
+/// # Errors
+/// Those of stat(2) and open(2); `ENOTDIR`.
+pub fn directory(definition: &Definition) -> io::Result<OwnedFd> {
+    // Nothing else is opened: a FIFO would hold us.
+    if !std::fs::metadata(&definition.directory)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(File::open(&definition.directory)?.into())
+}
+
+/// Whether the service speaks sd_notify(3): then it gets a socket for it.
+#[must_use]
+pub fn notifies(definition: &Definition) -> bool {
+    definition.kind == Kind::Notify
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use port::Request;
+
+    fn definition(lines: &str) -> Definition {
+        let text = format!("[service]\nexec = [\"/bin/true\", \"a b\"]\n{lines}\n");
+        service::definition::parse("test.toml", &text).expect("definition")
+    }
+
+    fn prepared(definition: &Definition) -> (Prepared, Identity) {
+        let identity = Identity { user: 1, group: 2, groups: vec![3, 4] };
+        let socket = Path::new("/run/rollinit/notify/web.7");
+        (Prepared::new("web", definition, &identity, Some(socket)), identity)
+    }
+
+    /// The whole spawn passes the port's own checks in both directions; the slot of LISTEN_PID
+    /// lies where its ten zeros are.
+    #[test]
+    fn a_definition_becomes_a_frame() {
+        let definition = definition(
+            "environment = { LANG = \"C\", PATH = \"/bin\" }\n\
+             [[service.listen]]\nname = \"http\"\ntcp = \"127.0.0.1:80\"\n\
+             [[service.listen]]\nname = \"admin\"\nunix = \"/run/admin\"\n",
+        );
+        let (prepared, identity) = prepared(&definition);
+        let spawn = prepared.spawn(("web", 7), "services/web.0", &definition, &identity);
+        let spawn = spawn.expect("spawn");
+        let environment: Vec<String> = spawn
+            .environment
+            .iter()
+            .map(|variable| String::from_utf8_lossy(variable).into_owned())
+            .collect();
+        assert_eq!(
+            environment,
+            [
+                "LANG=C",
+                "PATH=/bin",
+                "LISTEN_FDS=2",
+                "LISTEN_FDNAMES=http:admin",
+                "LISTEN_PID=0000000000",
+                "NOTIFY_SOCKET=/run/rollinit/notify/web.7",
+            ]
+        );
+        let passed: Vec<&[u8]> = spawn.passed.iter().collect();
+        assert_eq!(passed, [&b"listen/web/http"[..], b"listen/web/admin"]);
+        let mut buffer = vec![0; 65536];
+        let length = Request::Spawn(spawn).encode(1, &mut buffer).expect("encode");
+        let header = port::Header::decode(&buffer[..length]).expect("header");
+        let body = header.body(&buffer[..length]).expect("body");
+        assert_eq!(Request::decode(&header, body), Ok(Request::Spawn(spawn)));
+    }
+
+    /// A spawn above a frame comes back from its memfd body as it was.
+    #[test]
+    fn a_large_definition_travels_apart() {
+        let mut definition = definition("");
+        definition.exec.extend(vec!["x".repeat(4000); 30]);
+        let (prepared, identity) = prepared(&definition);
+        let spawn = prepared.spawn(("web", 7), "", &definition, &identity).expect("spawn");
+        let mut buffer = vec![0; 1 << 20];
+        Request::Spawn(spawn).encode(1, &mut buffer).expect_err("above a frame");
+        let (frame, length) = spawn.encode_apart(9, &mut buffer).expect("apart");
+        let header = port::Header::decode(&frame).expect("header");
+        assert_eq!((header.sequence, header.length as usize), (9, length));
+        assert_eq!(Request::decode(&header, &buffer[..length]), Ok(Request::Spawn(spawn)));
+    }
+}
