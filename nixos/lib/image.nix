@@ -80,10 +80,12 @@ pkgs.runCommand "rollinit-image" {
   start=''${start}MiB, size=''${mib}MiB, type=$root_x86_64, uuid=${partitionUuid}, name=${label}
   END
 
-  seed=hash_seed=${fileSystemUuid}
+  offset=$(( start * 1048576 ))
+  partition="$image?offset=$offset"
   now=lazy_itable_init=0,lazy_journal_init=0
+  options=offset=$offset,root_owner=0:0,hash_seed=${fileSystemUuid},$now
   ${pkgs.e2fsprogs}/bin/mke2fs -q -t ext4 -N $(( entries + 16384 )) \
-    -L ${label} -U ${fileSystemUuid} -J size=16 -m 0 -E "offset=$(( start * 1048576 )),root_owner=0:0,$seed,$now" \
+    -L ${label} -U ${fileSystemUuid} -J size=16 -m 0 -E $options \
     -d $root $image ''${mib}M
 
   # Owners and times. A store's files have time 1; the rest gets the same.
@@ -101,7 +103,6 @@ pkgs.runCommand "rollinit-image" {
       done < owners
     fi
   } > commands
-  partition="$image?offset=$(( start * 1048576 ))"
   ${pkgs.e2fsprogs}/bin/debugfs -w -f commands "$partition" > log 2>&1
   # debugfs exits with 0 even so: there may be nothing but its banner and the echoed commands.
   if grep -v -e '^debugfs 1\.' -e '^debugfs: ' log; then

@@ -25,7 +25,8 @@ evaluate() { # ATTRIBUTE FORM...: with a store that nothing can be written to
 # All names first; a test that is not listed would be one that cannot fail.
 names() {
   NIX_REMOTE=dummy:// NIX_CONF_DIR=$work XDG_CACHE_HOME=$work \
-    nix-instantiate --eval --readonly-mode --expr "toString (builtins.attrNames (import $here).$1)" | tr -d '"'
+    nix-instantiate --eval --readonly-mode \
+    --expr "toString (builtins.attrNames (import $here).$1)" | tr -d '"'
 }
 for name in $(names equal); do
   if ! evaluate "equal.$name.actual" > "$work/actual" 2> "$work/error"; then
