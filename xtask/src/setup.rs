@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: what the machine must have, and how it gets it.
 
-use crate::workspace::{has_program, root, run, step};
+use crate::workspace::{has_program, root, run, step, target};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 7] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -30,19 +30,9 @@ const NEEDS: [Need; 9] = [
         reason: "builds the guests' images from nixos/",
     },
     Need {
-        met: || has_program("mke2fs"),
-        package: "e2fsprogs",
-        reason: "writes the guests' ext4 root",
-    },
-    Need {
-        met: || has_program("patchelf"),
-        package: "patchelf",
-        reason: "makes a store path of Debian's nginx",
-    },
-    Need {
-        met: || Path::new("/bin/busybox").exists() && is_static("/bin/busybox"),
-        package: "busybox-static",
-        reason: "the builder's shell inside Nix's sandbox",
+        met: || has_program("depmod"),
+        package: "kmod",
+        reason: "the order of the guests' kernel modules",
     },
     Need {
         met: || has_program("unshare"),
@@ -64,8 +54,20 @@ pub fn run_setup() -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.met)()).collect();
     if !missing.is_empty() {
         step("setup", || install(&missing))?;
+    } else if !knows_packages()? {
+        eprintln!(
+            "  missing: apt's package lists, from which nixos/debian.sh downloads the guests"
+        );
+        step("setup", || apt(&["update", "-q"]))?;
     }
     python()
+}
+
+/// Whether the guests' Debian packages are there, or apt knows where to get them.
+fn knows_packages() -> Result<bool> {
+    let complete = target(&root()?).join("debian/complete").exists();
+    let listed = || run_quiet("apt-cache", &["show", "linux-image-cloud-amd64"]);
+    Ok(complete || !has_program("apt-get") || listed())
 }
 
 fn install(missing: &[&Need]) -> Result<()> {
@@ -79,15 +81,6 @@ fn install(missing: &[&Need]) -> Result<()> {
     if !has_program("apt-get") {
         bail!("no apt-get here: install what Debian calls {}", packages.join(", "));
     }
-    let elevated = has_program("sudo") && !is_root();
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new(if elevated { "sudo" } else { "apt-get" });
-        if elevated {
-            command.arg("apt-get");
-        }
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        run(command.args(arguments))
-    };
     apt(&["update", "-q"])?;
     let mut install = vec!["install", "-q", "--yes", "--no-install-recommends"];
     install.extend(&packages);
@@ -96,6 +89,16 @@ fn install(missing: &[&Need]) -> Result<()> {
         None => Ok(()),
         Some(need) => bail!("installed {}, and it is still not there", need.package),
     }
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let elevated = has_program("sudo") && !is_root();
+    let mut command = Command::new(if elevated { "sudo" } else { "apt-get" });
+    if elevated {
+        command.arg("apt-get");
+    }
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    run(command.args(arguments))
 }
 
 /// The Python that has the foreign Varlink client, relative to the workspace.
@@ -122,14 +125,4 @@ fn run_quiet(program: &str, arguments: &[&str]) -> bool {
 
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
-}
-
-/// Whether an ELF file names no interpreter (`PT_INTERP` is 3): it runs without a libc beside it.
-fn is_static(path: &str) -> bool {
-    const PROGRAM_HEADERS_OFFSET: usize = 64;
-    const PROGRAM_HEADER_BYTES: usize = 56;
-    let Ok(image) = std::fs::read(path) else { return false };
-    let count = image.get(56).copied().unwrap_or(0);
-    (0..usize::from(count))
-        .all(|index| image.get(PROGRAM_HEADERS_OFFSET + index * PROGRAM_HEADER_BYTES) != Some(&3))
 }

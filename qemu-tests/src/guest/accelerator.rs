@@ -1,9 +1,10 @@
 //! KVM, if a guest really boots under it; TCG otherwise.
 //!
 //! `/dev/kvm` proves nothing: in many a cloud machine it can be opened and then hangs or faults. So
-//! once a process we boot the kernel without a root and look for its first words.
+//! once a boot of this machine we boot the kernel without a root and look for its first words.
 
 use super::cleanup::Held;
+use super::image;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,7 +19,22 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn choose(kernel: &Path) -> &'static str {
     static CHOICE: OnceLock<&str> = OnceLock::new();
-    CHOICE.get_or_init(|| if kvm_boots(kernel) { "kvm" } else { "tcg" })
+    CHOICE.get_or_init(|| if remembered(kernel) { "kvm" } else { "tcg" })
+}
+
+/// The probe's answer, kept in a file for as long as this machine is up.
+fn remembered(kernel: &Path) -> bool {
+    let file = image::target().join("qemu/accelerator");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let answer = |boots: bool| format!("{} {boots}", boot.trim());
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    if let Some(boots) = [true, false].into_iter().find(|boots| kept == answer(*boots)) {
+        return boots;
+    }
+    let boots = kvm_boots(kernel);
+    // Not kept, the probe runs again: nothing is lost but its time.
+    let _ = std::fs::write(&file, answer(boots));
+    boots
 }
 
 fn kvm_boots(kernel: &Path) -> bool {
