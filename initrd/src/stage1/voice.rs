@@ -27,7 +27,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "FAILED to {}: {}: {}", self.step, self.object, self.cause)?;
+        writeln!(f, "cannot {}: {}: {}", self.step, self.object, self.cause)?;
         for seen in &self.seen {
             writeln!(f, "  seen: {seen}")?;
         }
@@ -107,7 +107,7 @@ mod tests {
         };
         assert_eq!(
             failure.to_string(),
-            "FAILED to find the root device: /dev/vdz: it did not appear within 30 s\n  \
+            "cannot find the root device: /dev/vdz: it did not appear within 30 s\n  \
              seen: vda 64 MiB\n  cure: correct root="
         );
     }
