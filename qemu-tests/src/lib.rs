@@ -7,3 +7,5 @@
 pub mod guest;
 pub mod guests;
 pub mod load;
+pub mod testagent;
+pub mod testapp;

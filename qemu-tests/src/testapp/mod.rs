@@ -1,0 +1,97 @@
+//! The test app: one static program that behaves in whatever way a test needs of a service.
+//!
+//! A web server that counts what it is asked, and processes that are slow, loud, stubborn, short of
+//! breath, or many. Also a guest's network address.
+
+mod arguments;
+mod http;
+mod net;
+mod notify;
+mod process;
+mod signals;
+mod snapshot;
+mod web;
+
+use arguments::Arguments;
+use std::fmt;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: rollinit-testapp MODE [OPTION …]
+
+  web [--port N]            HTTP server on LISTEN_FDS, or on PORT of all addresses
+  notify [--delay-ms N] [--status TEXT] [--main-pid] [--never]
+                            says READY=1 after a delay, or never; then waits for SIGTERM
+  crash [--code N] [--after-ms N]
+                            exits with CODE (default 1) after a while
+  exit N                    exits with N at once
+  hang                      waits for SIGTERM, then exits with 0
+  ignore-term               waits for ever, whatever SIGTERM says
+  chatty [--lines N]        prints numbered lines as fast as it can, then waits for SIGTERM
+  orphans COUNT             leaves COUNT children that end at once to whoever adopts orphans
+  children COUNT            starts COUNT children that wait for ever, then waits for SIGTERM
+  forkbomb                  doubles until it cannot; its processes ignore SIGTERM
+  status-file PATH          writes what it was born with to PATH, then waits for SIGTERM
+  net ADDRESS/PREFIX [GATEWAY]
+                            gives lo and the first Ethernet interface their addresses
+";
+
+/// Why the test app gives up: what it did, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names the step that an error belongs to.
+pub(crate) fn at<E: fmt::Display>(step: impl fmt::Display) -> impl FnOnce(E) -> Failure {
+    move |error| Failure(format!("{step}: {error}"))
+}
+
+/// What every mode comes to.
+pub(crate) type Outcome = Result<ExitCode, Failure>;
+
+/// Runs the mode that the words name: the whole program.
+#[must_use]
+pub fn run(words: impl Iterator<Item = String>) -> ExitCode {
+    let mut arguments = Arguments::new(words);
+    let Some(mode) = arguments.word() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match dispatch(&mode, &mut arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("rollinit-testapp {mode}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
+    match mode {
+        "web" => web::run(arguments),
+        "notify" => notify::run(arguments),
+        "crash" => process::crash(arguments),
+        "exit" => process::exit(arguments),
+        "hang" => process::hang(),
+        "ignore-term" => process::ignore_term(),
+        "chatty" => process::chatty(arguments),
+        "orphans" => process::orphans(arguments),
+        "children" => process::children(arguments),
+        "forkbomb" => process::fork_bomb(arguments),
+        "status-file" => snapshot::run(arguments),
+        "net" => net::run(arguments),
+        "--help" | "-h" | "help" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}

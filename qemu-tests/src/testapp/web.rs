@@ -1,0 +1,259 @@
+//! `web`: a server that counts what it is asked, so that both sides of a load can be compared, and
+//! that ends without cutting anybody off.
+//!
+//! What it answers: [`crate::load::request::Kind`], and GET `/up` (`ok`), and GET
+//! `/ledger?name=NAME`: how many different ids `NAME-…` it answered and how many came again.
+//!
+//! On SIGTERM it drains. It accepts no more: who waits in the queue of a kept socket is served by
+//! the next tenant. A connection that was accepted and has not asked yet may still ask; a request
+//! under way is answered and its connection closed; a connection that was used before and is idle
+//! is closed, as a server may at any time (RFC 9112 §9.3). Then it exits with 0.
+
+use super::arguments::Arguments;
+use super::http::{self, Answer, Request};
+use super::signals::{Termination, nanoseconds};
+use super::{Failure, Outcome, at, notify};
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use sys::poll::{PollFd, PollFlags};
+
+/// Connections at once, a thread each; those above it wait in the socket's queue.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// Stack of a connection's thread in bytes: it holds one read buffer.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// Ids that are counted; those above it are answered with 503, since they could not be.
+const IDS_MAX: usize = 2_000_000;
+
+/// How long a connection may be silent, and a new one without its first request while draining.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(2);
+
+/// The longest `/slow`, in milliseconds.
+const SLOW_MS_MAX: u64 = 30_000;
+
+struct Server {
+    termination: Termination,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How often each id was seen.
+    seen: HashMap<String, u64>,
+    /// Connections that are open.
+    open: usize,
+}
+
+pub(super) fn run(arguments: &mut Arguments) -> Outcome {
+    let port: Option<u16> = arguments.option_if_any("--port")?;
+    arguments.finish()?;
+    let termination = Termination::watch()?;
+    let listener = listener(port)?;
+    // A connection may be gone again between poll and accept.
+    listener.set_nonblocking(true).map_err(at("set the listener non-blocking"))?;
+    let server = Arc::new(Server { termination, state: Mutex::default(), changed: Condvar::new() });
+    notify::say("READY=1")?;
+    server.accept(&listener)?;
+    notify::say("STOPPING=1")?;
+    drop(listener);
+    server.await_open(0);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The kept socket of sd_listen_fds(3), else one of our own.
+fn listener(port: Option<u16>) -> Result<TcpListener, Failure> {
+    let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    if let Some(count) = variable("LISTEN_FDS") {
+        if variable("LISTEN_PID") != Some(std::process::id()) {
+            return Err(Failure("LISTEN_PID is not this process".to_owned()));
+        }
+        if count != 1 {
+            return Err(Failure(format!("LISTEN_FDS is {count}; one socket is served")));
+        }
+        let socket = sys::inherit::take(sys::inherit::LISTEN_FDS_START);
+        return socket.map(TcpListener::from).map_err(at("take the socket of LISTEN_FDS"));
+    }
+    let port = port.ok_or_else(|| Failure("no LISTEN_FDS and no --port N".to_owned()))?;
+    TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).map_err(at(format!("listen on port {port}")))
+}
+
+impl Server {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until at most so many connections are open.
+    fn await_open(&self, count: usize) {
+        let state = self.lock();
+        drop(self.changed.wait_while(state, |state| state.open > count));
+    }
+
+    /// Accepts until it is asked to end.
+    fn accept(self: &Arc<Self>, listener: &TcpListener) -> Result<(), Failure> {
+        loop {
+            self.await_open(CONNECTIONS_MAX - 1);
+            let mut fds = [
+                PollFd::new(&self.termination, PollFlags::IN),
+                PollFd::new(listener, PollFlags::IN),
+            ];
+            sys::poll::until(&mut fds, None).map_err(at("poll"))?;
+            if !fds[0].revents().is_empty() {
+                return Ok(());
+            }
+            match listener.accept() {
+                Ok((stream, _)) => self.start(stream)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The client was gone before we came to it: accept(2).
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(at("accept")(error)),
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, stream: TcpStream) -> Result<(), Failure> {
+        self.lock().open += 1;
+        let server = Arc::clone(self);
+        let serve = move || {
+            // What breaks here is the client's connection; it tells the load generator, not us.
+            let _ = server.serve(&stream);
+            // Before the count goes down: the process may end right after it.
+            drop(stream);
+            server.lock().open -= 1;
+            server.changed.notify_all();
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(serve);
+        thread.map(drop).map_err(at("start a thread"))
+    }
+
+    /// One connection, until either side has enough.
+    fn serve(&self, stream: &TcpStream) -> Result<(), Failure> {
+        stream.set_nonblocking(false).map_err(at("set a connection blocking"))?;
+        stream.set_nodelay(true).map_err(at("TCP_NODELAY"))?;
+        let (mut bytes, mut answered) = (Vec::new(), false);
+        loop {
+            let request = match http::take_request(&mut bytes) {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    let is_idle = answered && bytes.is_empty();
+                    if !self.await_bytes(stream, is_idle)? || !read_some(stream, &mut bytes)? {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    let answer = Answer { status: 400, count: 0, body: Vec::new() };
+                    answer.send("", true, stream).map_err(at("answer"))?;
+                    return Err(at("understand a request")(error));
+                }
+            };
+            let answer = self.answer(&request)?;
+            let closes = request.closes || self.is_draining()?;
+            answer.send(&request.id, closes, stream).map_err(at("answer"))?;
+            answered = true;
+            if closes {
+                // Nothing but the client's end of the connection is left to come.
+                let _ = stream.shutdown(Shutdown::Write);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for bytes of the client; false when it is time to close instead.
+    fn await_bytes(&self, stream: &TcpStream, is_idle: bool) -> Result<bool, Failure> {
+        let draining = self.is_draining()?;
+        let time = match (draining, is_idle) {
+            (true, true) => Duration::ZERO,
+            (true, false) => FIRST_REQUEST_MAX,
+            (false, _) => SILENCE_MAX,
+        };
+        let deadline_ns = sys::clock::monotonic_ns() + nanoseconds(time);
+        let mut fds =
+            [PollFd::new(stream, PollFlags::IN), PollFd::new(&self.termination, PollFlags::IN)];
+        let watched = if draining { &mut fds[..1] } else { &mut fds[..] };
+        sys::poll::until(watched, Some(deadline_ns)).map_err(at("poll"))?;
+        if !fds[0].revents().is_empty() {
+            return Ok(true);
+        }
+        // The drain has begun while we waited: look again, with its shorter patience.
+        if !draining && self.is_draining()? { self.await_bytes(stream, is_idle) } else { Ok(false) }
+    }
+
+    fn is_draining(&self) -> Result<bool, Failure> {
+        let mut fds = [PollFd::new(&self.termination, PollFlags::IN)];
+        sys::poll::until(&mut fds, Some(0)).map_err(at("poll"))?;
+        Ok(!fds[0].revents().is_empty())
+    }
+
+    fn answer(&self, request: &Request) -> Result<Answer, Failure> {
+        let text = |status: u16, text: &str| Answer { status, count: 0, body: text.into() };
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/up") => return Ok(text(200, "ok")),
+            ("GET", "/ledger") => {
+                let name = request.parameter("name").unwrap_or_default();
+                return Ok(text(200, &self.ledger(name)));
+            }
+            ("GET", "/" | "/slow") | ("POST", "/echo") => {}
+            _ => return Ok(text(404, "nothing is here\n")),
+        }
+        let Some(count) = self.count(&request.id) else {
+            return Ok(text(503, "too many ids to count\n"));
+        };
+        if request.path == "/slow" {
+            let asked_ms = request.parameter("ms").and_then(|text| text.parse().ok()).unwrap_or(0);
+            let (_never, nothing) = mpsc::channel::<()>();
+            let _ = nothing.recv_timeout(Duration::from_millis(SLOW_MS_MAX.min(asked_ms)));
+        }
+        let body = match request.method.as_str() {
+            "POST" => request.body.clone(),
+            _ => {
+                let (id, instance) = (&request.id, std::process::id());
+                format!("id={id} instance={instance} count={count}\n").into_bytes()
+            }
+        };
+        Ok(Answer { status: 200, count, body })
+    }
+
+    /// How often `id` was seen, this time included; none if no more ids can be counted.
+    fn count(&self, id: &str) -> Option<u64> {
+        let mut state = self.lock();
+        if state.seen.len() >= IDS_MAX && !state.seen.contains_key(id) {
+            return None;
+        }
+        let count = state.seen.entry(id.to_owned()).or_default();
+        *count += 1;
+        Some(*count)
+    }
+
+    fn ledger(&self, name: &str) -> String {
+        let state = self.lock();
+        let of_load = |id: &str| id.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        let counts = state.seen.iter().filter(|(id, _)| of_load(id)).map(|(_, count)| *count);
+        let (seen, repeated) =
+            counts.fold((0, 0), |(seen, more), count| (seen + 1, more + u64::from(count > 1)));
+        format!("seen={seen} repeated={repeated}\n")
+    }
+}
+
+/// Reads what is there; false at the connection's end.
+fn read_some(mut stream: &TcpStream, bytes: &mut Vec<u8>) -> Result<bool, Failure> {
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(count) => {
+                bytes.extend_from_slice(&chunk[..count]);
+                return Ok(count > 0);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(at("read")(error)),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Does the test app behave as its own help says? What the process and QEMU tests claim rests on it.
+
+use qemu_tests::load::request::Kind;
+use qemu_tests::load::{self, Plan};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rollinit-testapp");
+
+/// A bound against a hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A web app on a socket of ours, passed as descriptor 3 by the shell, which execs into it so that
+/// `LISTEN_PID` is true.
+fn web(listener: &TcpListener) -> Child {
+    let socket: OwnedFd = listener.try_clone().expect("duplicate").into();
+    let line = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" web 3<&0 0</dev/null";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line, PROGRAM]).stdin(Stdio::from(socket));
+    command.spawn().expect("a web app")
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+fn terminate(child: &Child) {
+    sys::cgroup::signal_process(child.id(), 15).expect("it is not reaped yet");
+}
+
+/// All kinds of requests, on one server: none fails, and the server's count is the same as ours.
+#[test]
+fn web_counts_what_it_answers() {
+    let (listener, address) = listener();
+    let mut child = web(&listener);
+    let plan = Plan { count: 200, ..Plan::new(address, "count", 200, 1) };
+    let report = load::start(plan).expect("threads").finish();
+    assert_eq!((report.sent, report.failed), (200, 0), "{report}");
+    let ledger = load::ledger(address, "count").expect("a ledger");
+    assert_eq!((ledger.seen, ledger.repeated), (200, 0));
+    assert_eq!(load::ledger(address, "coun").expect("a ledger").seen, 0, "names are whole");
+    terminate(&child);
+    assert_eq!(child.wait().expect("it ended").code(), Some(0));
+}
+
+/// SIGTERM under load, and a new tenant of the same socket: the first ends with 0 by itself, no
+/// request of any kind fails, and both answered some.
+#[test]
+fn web_drains_without_losing_a_request() {
+    let (listener, address) = listener();
+    let mut first = web(&listener);
+    let running = load::start(Plan::new(address, "drain", 200, 3)).expect("threads");
+    assert!(running.answered(100, PATIENCE), "it answers");
+    terminate(&first);
+    let code = first.wait().expect("it ended").code();
+    let mut second = web(&listener);
+    assert!(running.answered(100, PATIENCE), "the second answers");
+    let report = running.stop();
+    terminate(&second);
+    second.wait().expect("it ended");
+    assert_eq!(code, Some(0));
+    assert_eq!(report.failed, 0, "{report}");
+    assert_eq!(report.instances.len(), 2, "both answered: {report}");
+}
+
+/// A connection that was accepted and has not sent its request when the drain begins is served
+/// still; what comes after the listener was given up waits in its queue, unanswered.
+#[test]
+fn web_serves_the_accepted_and_no_more() {
+    let (listener, address) = listener();
+    let child = web(&listener);
+    let mut early = TcpStream::connect(address).expect("connect");
+    early.write_all(b"GET /up HTTP/1.1\r\n").expect("half a request");
+    // An answer on a later connection: the earlier one was accepted before it.
+    load::ledger(address, "any").expect("an answer");
+    terminate(&child);
+    early.write_all(b"\r\n").expect("the other half");
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    let mut child = child;
+    assert_eq!(child.wait().expect("it ended").code(), Some(0));
+    let late = Plan { count: 1, mix: vec![Kind::GetNew], ..Plan::new(address, "late", 1, 1) };
+    let report = load::start(late).expect("threads").finish();
+    assert_eq!(report.failures.get("more than 2 s"), Some(&1), "queued, not refused: {report}");
+}
+
+/// `LISTEN_PID` of another process is no permission to take descriptor 3.
+#[test]
+fn web_refuses_sockets_of_others() {
+    let mut command = Command::new(PROGRAM);
+    command.arg("web").env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    let output = command.output().expect("run");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("LISTEN_PID"), "{output:?}");
+}
+
+/// The words of sd_notify(3), in order, from the process that we started; with `--never` all but
+/// `READY=1`.
+#[test]
+fn notify_says_what_it_is_told_to() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("bind");
+    socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let hear = || {
+        let mut bytes = [0; 100];
+        let count = socket.recv(&mut bytes).expect("a datagram");
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let run = |words: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("notify").args(words).env("NOTIFY_SOCKET", &path);
+        command.spawn().expect("run")
+    };
+    let mut child = run(&["--status", "warm", "--delay-ms", "10", "--main-pid"]);
+    assert_eq!(hear(), "STATUS=warm");
+    let main = hear();
+    let main: u32 = main.strip_prefix("MAINPID=").and_then(|pid| pid.parse().ok()).expect(&main);
+    assert_ne!(main, child.id());
+    assert_eq!(hear(), "READY=1");
+    terminate(&child);
+    assert_eq!(hear(), "STOPPING=1");
+    assert!(child.wait().expect("it ended").success());
+
+    let mut never = run(&["--status", "cold", "--never"]);
+    assert_eq!(hear(), "STATUS=cold");
+    terminate(&never);
+    assert_eq!(hear(), "STOPPING=1", "READY=1 was not said");
+    assert!(never.wait().expect("it ended").success());
+}
+
+/// Ends: the code that was asked for, at once or after a while.
+#[test]
+fn ends_as_told() {
+    let code = |words: &[&str]| {
+        Command::new(PROGRAM).args(words).stderr(Stdio::null()).status().expect("run").code()
+    };
+    assert_eq!(code(&["exit", "7"]), Some(7));
+    assert_eq!(code(&["crash", "--code", "9", "--after-ms", "5"]), Some(9));
+    assert_eq!(code(&["orphans", "1200"]), Some(0));
+    assert_eq!(code(&["exit"]), Some(1));
+    assert_eq!(code(&["crash", "--cod", "9"]), Some(1));
+    assert_eq!(code(&["dance"]), Some(2));
+}
+
+/// What it was born with: the sections, and a variable and a descriptor that we gave it.
+#[test]
+fn status_file_is_whole() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("status");
+    let notify = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&notify).expect("bind");
+    socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let mut command = Command::new(PROGRAM);
+    command.arg("status-file").arg(&path).env("NOTIFY_SOCKET", &notify);
+    let mut child = command.env("COLOUR", "green").stdin(Stdio::null()).spawn().expect("run");
+    socket.recv(&mut [0; 100]).expect("READY=1");
+    let text = std::fs::read_to_string(&path).expect("the file");
+    terminate(&child);
+    child.wait().expect("it ended");
+    for part in
+        ["== status\nName:", "SigIgn:", "== limits", "\nCOLOUR=green\n", "\n0 /dev/null\n", "0::"]
+    {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
