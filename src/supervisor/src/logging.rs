@@ -85,9 +85,9 @@ impl Visit for Text {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Libraries may warn; only we may chat.
+        // Libraries speak of errors alone: to zlink a caller that goes away is worth a warning.
         let ours = metadata.target().starts_with("rollinit_supervisor");
-        *metadata.level() <= if ours { Level::INFO } else { Level::WARN }
+        *metadata.level() <= if ours { Level::INFO } else { Level::ERROR }
     }
 
     fn new_span(&self, _attributes: &Attributes<'_>) -> Id {

@@ -86,7 +86,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            let is_port = error.is::<port::PortError>();
+            let attaching = error.downcast_ref::<attach::AttachError>();
+            let is_port = error.is::<port::PortError>()
+                || matches!(attaching, Some(attach::AttachError::Port(_)));
             ExitCode::from(if is_port { EXIT_PORT } else { EXIT_SYSTEM })
         }
     }
