@@ -46,7 +46,8 @@ pub struct CommandLine {
     pub root_kinds: Vec<String>,
     /// `rootflags=`.
     pub root_flags: Vec<u8>,
-    /// The last of `ro` and `rw`; the kernel's own default is read-only.
+    /// The last of `ro` and `rw` is `ro`. Without either the root is mounted writable, as PID 1
+    /// would make it at once: nothing in between needs it read-only.
     pub read_only: bool,
     /// How long to wait for the root device, in seconds.
     pub root_wait_s: u64,
@@ -77,7 +78,7 @@ impl CommandLine {
             root: root_of(text("root")),
             root_kinds: kinds.split(',').filter(|kind| !kind.is_empty()).map(Into::into).collect(),
             root_flags: last("rootflags").unwrap_or_default(),
-            read_only: access.is_none_or(|word| word == b"ro"),
+            read_only: access.is_some_and(|word| word == b"ro"),
             root_wait_s: wait
                 .and_then(|seconds| seconds.parse().ok())
                 .map_or(ROOT_WAIT_S, |seconds: u64| seconds.min(ROOT_WAIT_S_MAX)),
@@ -155,7 +156,7 @@ mod tests {
         assert_eq!(line.init.source, "init=");
         assert_eq!(line.root_kinds, ["ext4", "xfs"]);
         assert_eq!(line.root_flags, b"noatime");
-        assert_eq!((line.read_only, line.has_panic, line.root_wait_s), (true, true, 30));
+        assert_eq!((line.read_only, line.has_panic, line.root_wait_s), (false, true, 30));
     }
 
     /// init= goes before rollinit.system=, that before the profile.
@@ -191,8 +192,8 @@ mod tests {
         assert_eq!((line.read_only, line.root_wait_s), (false, ROOT_WAIT_S_MAX));
         assert_eq!(parse("rootwait=2").root_wait_s, 2);
         assert_eq!(parse("rootwait").root_wait_s, ROOT_WAIT_S);
-        let line = parse("x=\"a rw b\" \"init=/a b\" rootflags=\"c d\"");
-        assert!(line.read_only);
+        let line = parse("x=\"a ro b\" \"init=/a b\" rootflags=\"c d\"");
+        assert!(!line.read_only && parse("rw ro").read_only);
         assert_eq!(line.init.path, PathBuf::from("/a b"));
         assert_eq!(line.root_flags, b"c d");
     }

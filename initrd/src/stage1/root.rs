@@ -123,9 +123,9 @@ pub fn switch() -> Result<(), Failure> {
     };
     for path in MOVED {
         let to = root.join(path.trim_start_matches('/'));
-        // A root that is read-only now must have the directory already.
+        // A root that was asked for read-only must have the directory already.
         if !to.is_dir() {
-            let cure = "make the directory when the image is built, or boot once with rw";
+            let cure = "make the directory when the image is built, or boot once without ro";
             fs::create_dir(&to).map_err(step("make a directory of the root", path, cure))?;
         }
     }

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use sys::cgroup;
+use sys::clock::{NS_PER_MS, monotonic_ns};
 use sys::detach;
 use sys::kernel_mounts::{self, KernelMount};
 use sys::kmsg::Priority;
@@ -55,6 +56,7 @@ pub type Say<'a> = &'a mut dyn FnMut(Priority, &str);
 
 /// Prepares the machine. Called once, before anything is spawned.
 pub fn prepare(say: Say<'_>) {
+    let start_ns = monotonic_ns();
     let made_writable = make_mount_points(say);
     for mount in MOUNTS {
         match mount.ensure() {
@@ -74,6 +76,9 @@ pub fn prepare(say: Say<'_>) {
     said(say, "bring up the loopback link", sys::link::bring_up("lo"));
     said(say, "make mounts shared", kernel_mounts::share_all());
     said(say, "disable ctrl-alt-del's own reboot", sys::reboot::disable_ctrl_alt_del());
+    let (before_ms, own_ms) = (start_ns / NS_PER_MS, (monotonic_ns() - start_ns) / NS_PER_MS);
+    let text = format!("started {before_ms} ms after the kernel; prepared in {own_ms} ms");
+    say(Priority::Information, &text);
 }
 
 /// Makes the top of the cgroup tree: `rollinit/supervisor` with its weight and protection, and
