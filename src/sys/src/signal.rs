@@ -134,6 +134,21 @@ pub fn install_fault_handlers(log: OwnedFd, after: AfterCrash) -> io::Result<()>
     Ok(())
 }
 
+/// Where crash lines go: the kernel's log, or this process's standard error when contained.
+///
+/// # Errors
+/// Those of open(2) and dup(2).
+pub fn open_crash_log(after: AfterCrash) -> io::Result<OwnedFd> {
+    match after {
+        AfterCrash::Exit => crate::process::duplicate(io::stderr().as_fd()),
+        AfterCrash::Reboot => {
+            use rustix::fs::{Mode, OFlags};
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            Ok(rustix::fs::open("/dev/kmsg", flags, Mode::empty())?)
+        }
+    }
+}
+
 /// Text on the stack, cut at its end: formatting without an allocation.
 struct Line {
     bytes: [u8; LINE_BYTES_MAX],
