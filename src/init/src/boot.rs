@@ -73,6 +73,7 @@ pub fn prepare(say: Say<'_>) {
     settle_root(made_writable, say);
     set_kernel(say);
     set_hostname(say);
+    link_system(say);
     said(say, "bring up the loopback link", sys::link::bring_up("lo"));
     said(say, "make mounts shared", kernel_mounts::share_all());
     said(say, "disable ctrl-alt-del's own reboot", sys::reboot::disable_ctrl_alt_del());
@@ -86,7 +87,10 @@ pub fn prepare(say: Say<'_>) {
 pub fn prepare_cgroups(root: &cgroup::Root, say: Say<'_>) {
     const CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "io"];
     for path in ["rollinit/supervisor", "services"] {
-        said(say, &format!("make cgroup {path}"), root.make(path).map(drop));
+        // Made anew if nobody is in it: an earlier PID 1 of the same tree killed it at its end, and
+        // nobody can be born into a killed group (see `Group::kill`).
+        let made = root.renew(path).or_else(|_| root.make(path));
+        said(say, &format!("make cgroup {path}"), made.map(drop));
     }
     let mut missing = Vec::new();
     for controller in CONTROLLERS {
@@ -216,6 +220,26 @@ fn set_hostname(say: Say<'_>) {
     }
 }
 
+/// Where NixOS's tools, and every `PATH`, look for the system that runs, and for the one that was
+/// booted: what was named by `init=` lies in it.
+fn link_system(say: Say<'_>) {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let Some(system) = system_of(Path::new(&program)) else { return };
+    for link in ["/run/current-system", "/run/booted-system"] {
+        match std::os::unix::fs::symlink(system, link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            linked => said(say, &format!("link {link} to {}", system.display()), linked),
+        }
+    }
+}
+
+/// The store path that a system's `init` lies in.
+fn system_of(program: &Path) -> Option<&Path> {
+    let system = program.parent()?;
+    let fits = program.file_name()? == "init" && system.parent()? == Path::new("/nix/store");
+    fits.then_some(system)
+}
+
 /// The first line, if it is a host name (hostname(7)).
 fn hostname_of(text: &[u8]) -> Option<&[u8]> {
     let name = text.split(|byte| *byte == b'\n').next()?.trim_ascii();
@@ -291,6 +315,15 @@ mod tests {
     }
 
     /// Releases as distributions write them; one that is no number is not judged.
+    #[test]
+    fn the_system_is_where_its_init_lies() {
+        let system = |path| system_of(Path::new(path)).and_then(Path::to_str);
+        assert_eq!(system("/nix/store/x-system/init"), Some("/nix/store/x-system"));
+        for path in ["/sbin/init", "/nix/store/x-rollinit/bin/rollinit-init", "init", "/", ""] {
+            assert_eq!(system(path), None, "{path}");
+        }
+    }
+
     #[test]
     fn kernel_releases() {
         assert_eq!(release_number("6.1.0-56-cloud-amd64"), Some((6, 1)));
