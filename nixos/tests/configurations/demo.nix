@@ -1,7 +1,7 @@
 # The demo: nginx on port 8081, our web app behind a kept socket on port 8080, a notify service.
 { pkgs, ... }:
 let
-  site = pkgs.writeText "index.html" "nginx on rollinit\n";
+  site = pkgs.runCommand "site" { } "mkdir $out; echo nginx on rollinit > $out/index.txt";
   nginxConf = pkgs.writeText "nginx.conf" ''
     daemon off;
     worker_processes 1;
@@ -18,10 +18,9 @@ let
       scgi_temp_path /run/nginx-scgi;
       server {
         listen 8081;
-        location = / {
-          default_type text/plain;
-          alias ${site};
-        }
+        root ${site};
+        index index.txt;
+        types { text/plain txt; }
       }
     }
   '';
@@ -44,5 +43,14 @@ in
     user = "web";
     listen = [ { name = "http"; tcp = "0.0.0.0:8080"; } ];
     restart = { backoffMin = "200ms"; backoffMax = "5s"; };
+  };
+  rollinit.services.worker = {
+    kind = "notify";
+    exec = [
+      "${pkgs.rollinit-test-apps}/bin/rollinit-testapp"
+      "notify" "--delay-ms" "200" "--status" "waiting for work"
+    ];
+    user = "web";
+    wants = [ "web" ];
   };
 }
