@@ -66,14 +66,16 @@ fn put_on(number: i32, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Raises `RLIMIT_NOFILE` as far as the kernel allows (`fs.nr_open` with privilege, else the hard
-/// limit); returns what it was, to be given to children.
+/// Raises `RLIMIT_NOFILE` to `wanted`, or without privilege to its hard limit; returns what it was,
+/// to be given to children. The hard limit is never lowered: that cannot be taken back.
 ///
 /// # Errors
 /// Those of prlimit(2).
 pub fn raise_open_files(wanted: u64) -> io::Result<Limit> {
     let before = rustix::process::getrlimit(Resource::Nofile);
-    let full = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    // None is infinity, which fs.nr_open bounds.
+    let hard = before.maximum.map(|hard| hard.max(wanted));
+    let full = Rlimit { current: Some(wanted), maximum: hard };
     let within = Rlimit { current: before.maximum, maximum: before.maximum };
     rustix::process::setrlimit(Resource::Nofile, full)
         .or_else(|_| rustix::process::setrlimit(Resource::Nofile, within))?;
@@ -121,4 +123,21 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> io::Result<std::os::fd::OwnedFd> {
 pub fn open_null() -> io::Result<std::os::fd::OwnedFd> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     Ok(null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process with a higher hard limit than is wanted keeps it: its children get it back, for
+    /// which an unprivileged one could not raise it again.
+    #[test]
+    fn the_hard_limit_is_never_lowered() {
+        let hard_before = rustix::process::getrlimit(Resource::Nofile).maximum;
+        let before = raise_open_files(64).expect("64 is below every default");
+        let now = rustix::process::getrlimit(Resource::Nofile);
+        assert_eq!((now.current, now.maximum), (Some(64), hard_before));
+        let back = Rlimit { current: Some(before.soft), maximum: hard_before };
+        rustix::process::setrlimit(Resource::Nofile, back).expect("up to the hard limit");
+    }
 }
