@@ -79,10 +79,37 @@ fn boot(name: &str) -> Result<()> {
         let cgroup = guest.agent.read(&format!("/proc/{pid}/cgroup"))?;
         ensure!(cgroup.trim() == format!("0::/services/{service}.0"), "{service} is in {cgroup}");
     }
-    let command_line = guest.agent.read("/proc/1/cmdline")?;
-    ensure!(command_line.contains("rollinit-init"), "PID 1 is {command_line:?}");
+    prepared(&mut guest)?;
+    // Its argv[0] is what `init=` names, a link; what is mapped tells the program behind it.
+    let maps = guest.agent.read("/proc/1/maps")?;
+    ensure!(maps.contains("rollinit-init"), "PID 1 runs another program:\n{maps}");
     guest.agent.rollinit(&["reboot"])?;
     ensure!(guest.ended(PATIENCE)? == End::Reboot, "it was asked to reboot");
+    Ok(())
+}
+
+/// What PID 1 does to a machine before its loop (docs/traps.md), as the kernel shows it. The guest's
+/// command line has `panic=-1`, which must stay.
+fn prepared(guest: &mut Guest) -> Result<()> {
+    for (file, value) in [
+        ("kernel/panic", "-1"),
+        ("kernel/modprobe", ""),
+        ("kernel/printk_devkmsg", "on"),
+        ("net/unix/max_dgram_qlen", "512"),
+    ] {
+        let found = guest.agent.read(&format!("/proc/sys/{file}"))?;
+        ensure!(found.trim() == value, "{file} is {found:?}, not {value:?}");
+    }
+    let mounts = guest.agent.read("/proc/1/mountinfo")?;
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"));
+    let root = root.context("no root in mountinfo")?;
+    ensure!(root.contains(" shared:"), "the root is not shared: {root}");
+    let runs = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/run")).count();
+    ensure!(runs == 1, "/run is mounted {runs} times:\n{mounts}");
+    let status = guest.agent.read("/proc/1/status")?;
+    ensure!(status.contains("Umask:\t0022"), "PID 1's umask:\n{status}");
+    let own = guest.agent.read("/proc/1/cgroup")?;
+    ensure!(own.trim() == "0::/", "PID 1 is in {own}");
     Ok(())
 }
 
