@@ -20,6 +20,9 @@ use sys::{rendezvous, seqpacket};
 const ENOENT: i32 = 2;
 const EIO: i32 = 5;
 
+/// For what an owner left behind.
+const SIGKILL: u8 = 9;
+
 /// `umask(2)` of the owner, as of PID 1.
 pub(crate) const UMASK: u32 = 0o022;
 
@@ -195,8 +198,9 @@ impl Init {
         let (ours, theirs) = seqpacket::pair().map_err(|error| failed(Step::Prepare, &error))?;
         let group = self.root.as_ref().and_then(|root| root.make(OWNER_CGROUP).ok());
         if let Some(group) = &group {
-            // What the last owner left behind; nobody is there the first time.
-            let _ = group.kill();
+            // What the last owner left behind; nobody is there the first time. One by one and not
+            // by `cgroup.kill`, which would kill the next owner too (see `Group::kill`).
+            let _ = group.signal(SIGKILL);
         }
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
         let null = self.null.as_fd();

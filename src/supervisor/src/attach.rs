@@ -18,7 +18,7 @@ use port::frame::{VERSION, VERSION_MIN};
 use port::request::{Attach, TakeFd};
 use port::{Answer, Request, SnapshotEnd};
 use service::snapshot::RunState;
-use service::{Event, Machine, Snapshot};
+use service::{Effect, Event, Machine, Snapshot};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -82,14 +82,15 @@ impl Paging {
     }
 }
 
-/// A supervisor that knows everything and has judged nothing yet.
+/// What PID 1 gave.
 #[derive(Debug)]
-struct Attached {
-    shell: Shell,
-    /// The machine's first effects.
-    effects: Vec<service::Effect>,
-    /// What happened meanwhile, in its order.
-    inputs: Vec<Incoming>,
+struct Found {
+    welcome: Welcome,
+    snapshot: Snapshot,
+    /// Names in the fd store.
+    kept: BTreeSet<String>,
+    /// Read ends of log pipes and notify sockets, by name.
+    taken: Vec<(String, OwnedFd)>,
 }
 
 /// Attaches; returns the running shell and the control socket.
@@ -102,19 +103,21 @@ pub async fn attach(
     started_ns: u64,
 ) -> Result<(Handle, UnixListener), AttachError> {
     let port = Rc::new(Port::new(socket)?);
-    let mut aside = Vec::new();
-    let welcome = greet(&port, &mut aside).await?;
-    let (mut snapshot, kept) = snapshot(&port, &mut aside).await?;
+    // What happens while we ask and wait for answers.
+    let mut late = Vec::new();
+    let welcome = greet(&port, &mut late).await?;
+    let (mut snapshot, kept) = snapshot(&port, &mut late).await?;
     snapshot.shutting_down = welcome.shutting_down;
     let mut kept: BTreeSet<String> = kept.into_iter().collect();
-    let control = control(&port, &settings, &mut kept, &mut aside).await?;
-    let taken = take(&port, &kept, &mut aside).await?;
-    let Attached { mut shell, effects, inputs } =
-        build(settings, &port, &welcome, started_ns, snapshot, kept, taken, aside)?;
+    let control = control(&port, &settings, &mut kept, &mut late).await?;
+    let taken = take(&port, &kept, &mut late).await?;
+    let found = Found { welcome, snapshot, kept, taken };
+    let (mut shell, effects, ended) = build(settings, &port, started_ns, found)?;
     shell.carry_out(effects)?;
     let handle = Handle::new(shell);
     handle.watch_sources();
-    for incoming in inputs {
+    // The ends come first: they happened before we attached.
+    for incoming in ended.into_iter().map(Incoming::Event).chain(late) {
         handle.input(Input::Port(incoming));
     }
     Ok((handle, control))
@@ -211,18 +214,15 @@ async fn take(
     Ok(taken)
 }
 
-/// Everything from what PID 1 gave.
-#[allow(clippy::too_many_arguments)]
+/// A shell that knows everything, the first effects of its machine, and the ends that it has not
+/// judged yet.
 fn build(
     settings: Settings,
     port: &Rc<Port>,
-    welcome: &Welcome,
     started_ns: u64,
-    mut snapshot: Snapshot,
-    kept: BTreeSet<String>,
-    taken: Vec<(String, OwnedFd)>,
-    mut inputs: Vec<Incoming>,
-) -> Result<Attached, AttachError> {
+    found: Found,
+) -> Result<(Shell, Vec<Effect>, Vec<Event>), AttachError> {
+    let Found { welcome, mut snapshot, kept, taken } = found;
     let place = Place {
         from: settings.definitions.clone(),
         kept: settings.run.join("definitions"),
@@ -237,9 +237,6 @@ fn build(
     let sources = adopt(taken, &snapshot, &mut logs, &mut notify);
     let ended = revive(&mut snapshot, &mut notify);
     let (machine, effects) = Machine::new(in_force.loaded, snapshot, clock::now());
-    // The ends come first: they happened before the events that arrived meanwhile.
-    let late = std::mem::take(&mut inputs);
-    inputs.extend(ended.into_iter().map(Incoming::Event).chain(late));
     let host = Host {
         init_pid: welcome.pid,
         init_started_ns: welcome.started_ns,
@@ -269,7 +266,7 @@ fn build(
         welcome.pid,
         u64::from(welcome.attaches) + 1
     );
-    Ok(Attached { shell, effects, inputs })
+    Ok((shell, effects, ended))
 }
 
 /// Pipes and sockets that earlier supervisors made. One that cannot be taken over is said; its

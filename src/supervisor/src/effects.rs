@@ -1,6 +1,6 @@
 //! Effects of the machine, carried out.
 
-use crate::identity;
+use crate::identity::{self, Identity};
 use crate::port::PortError;
 use crate::shell::{Pending, Shell, Source};
 use crate::sockets;
@@ -16,6 +16,14 @@ use std::os::fd::OwnedFd;
 /// Why a spawn was not even asked for: the step in words, and errno (0: there is none).
 type Failure = (String, i32);
 
+/// What a run needs before its frame can be built.
+#[derive(Debug)]
+struct Ready {
+    identity: Identity,
+    cgroup: String,
+    directory: OwnedFd,
+}
+
 fn at(step: &str) -> impl Fn(std::io::Error) -> Failure {
     move |error| match error.raw_os_error() {
         Some(errno) => (step.to_owned(), errno),
@@ -29,6 +37,7 @@ impl Shell {
         match effect {
             Effect::Spawn { key, incarnation } => self.spawn(&key, incarnation)?,
             Effect::Stop { key, incarnation, scope, signal, deadline_ns } => {
+                self.groups.spoil(&key);
                 let scope = translate::scope(scope);
                 let stop = Stop { key: &key, incarnation, scope, signal, deadline_ns };
                 self.request("stop", &key, &Request::Stop(stop), Vec::new())?;
@@ -121,7 +130,7 @@ impl Shell {
             return Ok(Err(("definition: there is none".to_owned(), 0)));
         };
         let ready = self.make_ready(key, incarnation, &definition)?;
-        let (identity, cgroup, directory) = match ready {
+        let Ready { identity, cgroup, directory } = match ready {
             Ok(ready) => ready,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -143,13 +152,12 @@ impl Shell {
     }
 
     /// Identity, cgroup and directory; pipe and sockets are bound and kept.
-    #[allow(clippy::type_complexity)]
     fn make_ready(
         &mut self,
         key: &str,
         incarnation: u64,
         definition: &Definition,
-    ) -> Result<Result<(identity::Identity, String, OwnedFd), Failure>, PortError> {
+    ) -> Result<Result<Ready, Failure>, PortError> {
         let accounts = match identity::accounts() {
             Ok(accounts) => accounts,
             Err(error) => return Ok(Err(at("accounts")(error))),
@@ -192,7 +200,7 @@ impl Shell {
                 Err(error) => return Ok(Err(at("notify socket")(error))),
             }
         }
-        Ok(Ok((identity, cgroup, directory)))
+        Ok(Ok(Ready { identity, cgroup, directory }))
     }
 
     /// The service's log pipe, once.

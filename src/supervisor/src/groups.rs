@@ -21,8 +21,8 @@ pub struct Groups {
     root: Option<Root>,
     /// Controllers whose absence was said.
     missing: BTreeSet<&'static str>,
-    /// Services whose limits were written in this supervisor's life.
-    limited: BTreeSet<String>,
+    /// Services whose group was made and limited in this supervisor's life and not stopped since.
+    ready: BTreeSet<String>,
 }
 
 /// What a service costs now; a figure is absent without its controller.
@@ -75,33 +75,42 @@ impl Groups {
                 root.display()
             );
         });
-        Self { root: root.ok(), missing: BTreeSet::new(), limited: BTreeSet::new() }
+        Self { root: root.ok(), missing: BTreeSet::new(), ready: BTreeSet::new() }
     }
 
-    /// Makes the service's group, limits it the first time, and returns where it is; empty without
-    /// a tree.
+    /// A group for the service's next run; returns where it is, empty without a tree. That of the
+    /// run before is used again, limits and all, unless it may have been killed.
     ///
     /// # Errors
     /// Those of mkdir(2), and of a limit that the kernel refuses.
     pub fn prepare(&mut self, service: &str, limits: &Limits) -> io::Result<String> {
         let Some(root) = &self.root else { return Ok(String::new()) };
         let path = path(service);
-        let group = root.make(&path)?;
-        if self.limited.insert(service.to_owned()) {
-            let missing = write_limits(&group, limits).inspect_err(|_| {
-                self.limited.remove(service);
-            })?;
-            for controller in missing {
-                if self.missing.insert(controller) {
-                    tracing::warn!(
-                        "{}: the kernel offers no {controller} controller here: limits that need \
-                         it are not in force",
-                        root.path().display()
-                    );
-                }
+        if self.ready.contains(service) {
+            return Ok(path);
+        }
+        let group = match root.renew(&path) {
+            // Somebody is left in it. Better limits that were written before than no start.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => root.make(&path)?,
+            renewed => renewed?,
+        };
+        for controller in write_limits(&group, limits)? {
+            if self.missing.insert(controller) {
+                tracing::warn!(
+                    "{}: the kernel offers no {controller} controller here: limits that need it \
+                     are not in force",
+                    root.path().display()
+                );
             }
         }
+        self.ready.insert(service.to_owned());
         Ok(path)
+    }
+
+    /// The service's run is being stopped: PID 1 may kill its group, which no run can be born into
+    /// after that.
+    pub fn spoil(&mut self, service: &str) {
+        self.ready.remove(service);
     }
 
     /// Whether this process lives in the service's group.

@@ -234,6 +234,7 @@ impl Shell {
         errno: i32,
     ) -> Result<(), PortError> {
         self.drop_notify(&key, incarnation)?;
+        self.groups.spoil(&key);
         self.step(Event::SpawnFailed { key, incarnation, step, errno })
     }
 

@@ -4,7 +4,7 @@
 //! Formats: Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
@@ -21,6 +21,9 @@ const PROCESSES_CHUNK_BYTES: usize = 4096;
 
 /// Processes looked at in one group. A fork bomb beyond it needs `cgroup.kill`, not signals.
 const PROCESSES_MAX: usize = 65_536;
+
+/// Groups within groups that a service may leave behind: what containers in it make is less deep.
+const GROUPS_BELOW_MAX: u32 = 16;
 
 /// Passes over a group whose members fork while they are signalled.
 const SIGNAL_PASSES_MAX: usize = 8;
@@ -125,6 +128,37 @@ impl Root {
         }
         self.group(relative)
     }
+
+    /// Makes a group that was never killed, in place of an empty one and those below it. All that
+    /// was written to the old one is forgotten.
+    ///
+    /// # Errors
+    /// `EBUSY` while a process is in it, zombies included; those of rmdir(2) and [`Root::make`].
+    pub fn renew(&self, relative: &str) -> io::Result<Group> {
+        self.remove(relative, GROUPS_BELOW_MAX)?;
+        self.make(relative)
+    }
+
+    fn remove(&self, relative: &str, depth: u32) -> io::Result<()> {
+        let entries = match std::fs::read_dir(self.path.join(relative)) {
+            Ok(entries) if depth > 0 => entries,
+            Ok(_) => return Err(Errno::LOOP.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let name = entry.file_name();
+                let name = name.to_str().ok_or(Errno::ILSEQ)?;
+                self.remove(&format!("{relative}/{name}"), depth - 1)?;
+            }
+        }
+        match rustix::fs::unlinkat(&self.directory, relative, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl Group {
@@ -140,6 +174,10 @@ impl Group {
     }
 
     /// Kills every process in it and below, forking ones too (`cgroup.kill`, Linux 5.14).
+    ///
+    /// From then on nobody can be born into the group: measured on Linux 6.18, whoever is cloned
+    /// into it by `CLONE_INTO_CGROUP` is killed at once, however long ago the kill was.
+    /// [`Root::renew`] it before its next use.
     ///
     /// # Errors
     /// Those of openat(2) and write(2).
@@ -347,6 +385,24 @@ impl AsFd for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A renewed group is another one (its inode differs), and what lay below it is gone. Without
+    /// a cgroup2 mount to write to there is nothing to see.
+    #[test]
+    fn renewed_groups_are_new() {
+        use std::os::unix::fs::MetadataExt;
+        let Some(root) = find_mount().and_then(|path| Root::open(&path).ok()) else { return };
+        let name = format!("rollinit-renew-{}", std::process::id());
+        if root.make(&format!("{name}/below/deeper")).is_err() {
+            return;
+        }
+        let inode = || std::fs::metadata(root.path().join(&name)).expect("group").ino();
+        let before = inode();
+        root.renew(&name).expect("renew");
+        assert_ne!(inode(), before);
+        assert!(!root.path().join(&name).join("below").exists());
+        root.remove(&name, 1).expect("remove");
+    }
 
     /// A line as the kernel writes it, with an escaped space in the path; other types are passed.
     #[test]
