@@ -151,7 +151,8 @@ impl Children {
         }
         let shares = |slot: usize| {
             let run = self.table.run(slot);
-            let stopped = run.state == State::Ended && run.emptied;
+            // A child whose exec failed is on its way out and leaves nobody behind.
+            let stopped = run.emptied || run.state == State::Failed;
             !stopped && !cgroup.is_empty() && self.table.cgroup(slot) == cgroup
         };
         if (0..self.runs.len()).any(|slot| self.runs[slot].used && shares(slot)) {

@@ -68,6 +68,7 @@ impl Init {
 
     /// The owner is gone; another one is started.
     fn owner_died(&mut self, dead: &Dead, now_ns: u64) {
+        self.hang_up_ns = None;
         let verdict = self.owner.died(now_ns);
         if self.teardown.is_some() {
             return;
@@ -81,6 +82,7 @@ impl Init {
             ),
         );
         self.say_if_loud(verdict);
+        self.end_without_owner();
     }
 
     /// Does what the children's core decided.

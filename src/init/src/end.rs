@@ -43,6 +43,16 @@ impl Init {
         );
         self.power = Some(Pending { asked, deadline_ns: monotonic_ns() + PATIENCE_NS });
         self.tell_power();
+        self.end_without_owner();
+    }
+
+    /// A power request does not wait for a supervisor that does not come up.
+    pub(crate) fn end_without_owner(&mut self) {
+        if let Some(pending) = self.power.filter(|_| self.owner.is_hopeless()) {
+            let text = "there is no supervisor to stop services; ending everything";
+            self.say(Priority::Error, format_args!("{text}"));
+            self.begin_end(pending.asked.kind);
+        }
     }
 
     /// Tells the owner of a request under way; after each attach again.

@@ -38,8 +38,8 @@ enum Stage {
     Waiting { until_ns: u64 },
     /// Cloned.
     Running { pid: u32, attached: bool },
-    /// The machine ends: never started again.
-    Retired,
+    /// The machine ends: never started again. The last one may live on for a moment.
+    Retired { pid: Option<u32> },
 }
 
 /// What a death means.
@@ -90,8 +90,15 @@ impl Owner {
     pub fn pid(&self) -> Option<u32> {
         match self.stage {
             Stage::Running { pid, .. } => Some(pid),
-            _ => None,
+            Stage::Retired { pid } => pid,
+            Stage::Waiting { .. } => None,
         }
+    }
+
+    /// It is in a crash loop: nobody should count on it.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        self.failures as usize >= LOUD_DEATHS
     }
 
     /// It was cloned.
@@ -118,18 +125,20 @@ impl Owner {
 
     /// Its process ended.
     pub fn died(&mut self, now_ns: u64) -> Verdict {
-        match self.stage {
+        match &mut self.stage {
             Stage::Running { attached: true, .. } => self.wait(now_ns, 0, false),
             Stage::Running { attached: false, .. } => self.failed(now_ns),
-            Stage::Waiting { .. } | Stage::Retired => {
+            Stage::Retired { pid } => {
+                *pid = None;
                 Verdict { pause_ns: 0, failures: self.failures, loud: false }
             }
+            Stage::Waiting { .. } => Verdict { pause_ns: 0, failures: self.failures, loud: false },
         }
     }
 
     /// The machine ends.
     pub fn retire(&mut self) {
-        self.stage = Stage::Retired;
+        self.stage = Stage::Retired { pid: self.pid() };
     }
 
     fn failed(&mut self, now_ns: u64) -> Verdict {
@@ -195,6 +204,7 @@ mod tests {
         assert!(pauses[9..].iter().all(|pause| *pause == 10_000));
         let loud: Vec<usize> = (0..20).filter(|at| verdicts[*at].loud).collect();
         assert_eq!(loud, [4], "the fifth death within 30 s");
+        assert!(owner.is_hopeless());
         one_life(&mut owner, &mut now_ns, true);
         assert_eq!(one_life(&mut owner, &mut now_ns, false).pause_ns, 0);
     }
@@ -214,6 +224,7 @@ mod tests {
         let mut owner = Owner::new(0);
         owner.started(7, 0);
         owner.retire();
+        assert_eq!(owner.pid(), Some(7), "it is still there to be reaped");
         owner.died(1);
         assert_eq!((owner.start_ns(), owner.pid()), (None, None));
     }

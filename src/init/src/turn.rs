@@ -49,6 +49,8 @@ pub struct Init {
     pub(crate) owner: Owner,
     pub(crate) connection: Option<Connection>,
     pub(crate) connections: u64,
+    /// When an owner that closed its port is killed.
+    pub(crate) hang_up_ns: Option<u64>,
     pub(crate) starting: Vec<Starting>,
     pub(crate) power: Option<Pending>,
     pub(crate) teardown: Option<Teardown>,
@@ -156,6 +158,7 @@ impl Init {
             owner: Owner::new(monotonic_ns()),
             connection: None,
             connections: 0,
+            hang_up_ns: None,
             starting: Vec::new(),
             power: None,
             teardown: None,
@@ -247,6 +250,7 @@ impl Init {
         let unwatched = self.watched.iter().any(|watched| watched.watch.is_none());
         let deadlines = [
             self.owner.start_ns(),
+            self.hang_up_ns,
             self.children.deadline_ns(),
             self.power.as_ref().map(|pending| pending.deadline_ns),
             self.teardown.as_ref().map(Teardown::deadline_ns),
@@ -260,6 +264,9 @@ impl Init {
         let now_ns = monotonic_ns();
         if self.owner.start_ns().is_some_and(|start_ns| start_ns <= now_ns) {
             self.start_owner(now_ns);
+        }
+        if self.hang_up_ns.is_some_and(|hang_up_ns| hang_up_ns <= now_ns) {
+            self.kill_owner();
         }
         if self.children.deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns) {
             let effects = self.children.due(now_ns);

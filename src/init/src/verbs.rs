@@ -14,12 +14,16 @@ use port::{DecodeError, HEADER_BYTES, Header, Request, VERSION};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use sys::cgroup;
+use sys::clock::{NS_PER_S, monotonic_ns};
 use sys::kmsg::Priority;
 use sys::memory;
 use sys::seqpacket::{self, Received};
 
 /// Requests done in one turn; more wait for the next, after everybody else had theirs.
 const REQUESTS_PER_TURN: usize = 64;
+
+/// Time between the end of an owner's port and the end of its process: exit closes first.
+const HANG_UP_NS: u64 = NS_PER_S;
 
 const SIGKILL: u8 = 9;
 const SIGCONT: u8 = 18;
@@ -45,7 +49,7 @@ impl Init {
             let mut fds = Vec::new();
             match seqpacket::receive(connection.socket.as_fd(), &mut self.packet, &mut fds) {
                 Ok(Received::Nothing) => return,
-                Ok(Received::Closed) => return self.close(),
+                Ok(Received::Closed) => return self.hung_up(),
                 Err(error) => return self.cut_off(format_args!("the port: {error}")),
                 Ok(Received::Packet { cut: true, .. }) => {
                     return self.cut_off(format_args!("a packet longer than a frame"));
@@ -76,19 +80,28 @@ impl Init {
         }
     }
 
-    /// Says why, and closes the port.
-    fn cut_off(&mut self, why: std::fmt::Arguments<'_>) {
-        if let Some(pid) = self.owner.pid() {
-            self.say(Priority::Warning, format_args!("supervisor {pid} is cut off: {why}"));
-        }
-        self.close();
-    }
-
-    /// Closes the port. Its process is killed if it lives: without a port it is of no use, and its
-    /// successor gets a fresh one.
-    fn close(&mut self) {
+    /// The owner closed its end: it is about to end, or lost its mind. Its own exit status is
+    /// worth a moment; then it is killed.
+    fn hung_up(&mut self) {
         self.connection = None;
         self.requests_wait = false;
+        self.hang_up_ns = Some(monotonic_ns() + HANG_UP_NS);
+    }
+
+    /// Closes the port of an owner that is not understood, and kills it: without a port it is of
+    /// no use, and its successor gets a fresh one.
+    fn cut_off(&mut self, why: std::fmt::Arguments<'_>) {
+        self.connection = None;
+        self.requests_wait = false;
+        if let Some(pid) = self.owner.pid() {
+            self.say(Priority::Warning, format_args!("supervisor {pid} is cut off: {why}"));
+            self.kill_owner();
+        }
+    }
+
+    /// Kills the owner's process, but not in the end, which has its own order.
+    pub(crate) fn kill_owner(&mut self) {
+        self.hang_up_ns = None;
         if let Some(pid) = self.owner.pid().filter(|_| self.teardown.is_none()) {
             // It may have ended in between; then it is reaped next.
             let _ = cgroup::signal_process(pid, SIGKILL);
@@ -289,7 +302,11 @@ impl Init {
                 format_args!("the supervisor reads too slowly; events became a snapshot"),
             ),
             Ok(_) => {}
-            Err(error) => self.cut_off(format_args!("it does not listen: {error}")),
+            // What it had still sent is read until its end.
+            Err(_) => {
+                connection.outbox = Outbox::default();
+                self.requests_wait = true;
+            }
         }
     }
 }

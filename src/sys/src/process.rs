@@ -125,6 +125,20 @@ pub fn open_null() -> io::Result<std::os::fd::OwnedFd> {
     Ok(null)
 }
 
+/// Takes over a descriptor that this process was started with, by its number.
+///
+/// # Panics
+/// If it is not open. Call it once for each number: who owns it twice closes it twice.
+#[must_use]
+pub fn adopt(number: i32) -> std::os::fd::OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: only asks whether the number is open.
+    let open = unsafe { rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(number)) }.is_ok();
+    assert!(open, "descriptor {number} is not open");
+    // SAFETY: it is open, and by the caller's word nobody else in this process owns it.
+    unsafe { std::os::fd::OwnedFd::from_raw_fd(number) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,6 +38,14 @@ pub fn listen_again(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<bool> {
     }
 }
 
+/// Shuts a socket down for all who hold it, as a tenant may do by mistake.
+///
+/// # Errors
+/// Those of shutdown(2).
+pub fn shut_down(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Both)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +63,7 @@ mod tests {
         drop(chosen);
         let listener = TcpListener::bind(address).expect("bind by number");
         assert!(!listen_again(listener.as_fd(), 8).expect("healthy"));
-        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("shutdown");
+        shut_down(listener.as_fd()).expect("shutdown");
         TcpStream::connect(address).expect_err("refused while shut down");
         assert!(listen_again(listener.as_fd(), 8).expect("again"));
         TcpStream::connect(address).expect("accepted again");
