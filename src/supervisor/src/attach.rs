@@ -229,8 +229,11 @@ fn build(
         owner: format!("{} {}", welcome.pid, welcome.started_ns),
     };
     let in_force = place.load().map_err(run("keeping definitions"))?;
-    for problem in &in_force.loaded.problems {
-        tracing::error!("{problem}");
+    // Once: they are in `status` for as long as they last.
+    if welcome.attaches == 0 {
+        for problem in &in_force.loaded.problems {
+            tracing::error!("{problem}");
+        }
     }
     let mut logs = Logs::new(&settings.run.join("log")).map_err(run("log directory"))?;
     let mut notify = Notify::new(&settings.run.join("notify")).map_err(run("notify directory"))?;
@@ -252,7 +255,7 @@ fn build(
         machine,
         logs,
         notify,
-        history: History::default(),
+        history: beginning(&welcome, started_ns),
         kept,
         pending: HashMap::new(),
         commands: HashMap::new(),
@@ -267,6 +270,22 @@ fn build(
         u64::from(welcome.attaches) + 1
     );
     Ok((shell, effects, ended))
+}
+
+/// Events before this supervisor went with the last one, which is an event itself.
+fn beginning(welcome: &Welcome, started_ns: u64) -> History {
+    let mut history = History::default();
+    if welcome.attaches > 0 {
+        history.add(control::types::Event {
+            time_ns: started_ns,
+            what: "supervisor".to_owned(),
+            service: None,
+            incarnation: None,
+            text: "the supervisor was started again; what happened before it is not kept"
+                .to_owned(),
+        });
+    }
+    history
 }
 
 /// Pipes and sockets that earlier supervisors made. One that cannot be taken over is said; its

@@ -122,7 +122,10 @@ impl Place {
 
     /// Writes every file, then the index: it is there only if all it names is.
     fn keep(&self, sources: &[Source], unread: &[String]) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
         std::fs::create_dir_all(&self.kept)?;
+        // What is in a definition may be meant for root alone, as its own file's mode may say.
+        std::fs::set_permissions(&self.kept, std::fs::Permissions::from_mode(0o700))?;
         let mut index = format!("owner {}\n", self.owner);
         for source in sources {
             self.replace(&format!("{}.toml", source.hash), &source.bytes)?;

@@ -246,3 +246,66 @@ impl ServiceLog {
 fn record(service: &str, line: &Line) -> LogRecord {
     LogRecord::new(service, line.incarnation, line.time_ns, &line.bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn query(lines: u32, follow: bool) -> LogQuery {
+        LogQuery { service: Some("web".to_owned()), lines, follow }
+    }
+
+    /// A follower that does not read misses lines, and is told exactly how many with the first
+    /// that reach it again: sent are one line a batch, so those beyond the channel are lost.
+    #[tokio::test(flavor = "current_thread")]
+    async fn slow_followers_are_told_what_they_missed() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mut logs = Logs::new(directory.path()).expect("logs");
+        let pipe = log_pipe::create().expect("pipe");
+        let _ticket = logs.adopt("web", pipe.read, 1).expect("adopt");
+        let mut printed = std::fs::File::from(pipe.write);
+        let mut live = logs.query(&query(0, true)).expect("query").live.expect("live");
+        for number in 0..FEED_BATCHES_MAX + 3 {
+            writeln!(printed, "{number}").expect("print");
+            assert_eq!(logs.drain("web"), Left::Nothing);
+        }
+        for number in 0..FEED_BATCHES_MAX {
+            let batch = live.try_recv().expect("batch");
+            assert_eq!((batch.lost, batch.records[0].text.clone()), (0, number.to_string()));
+        }
+        printed.write_all(b"torn").expect("print");
+        logs.drain("web");
+        live.try_recv().expect_err("half a line is none");
+        printed.write_all(b" line\n").expect("print");
+        logs.drain("web");
+        let batch = live.try_recv().expect("batch");
+        assert_eq!((batch.lost, batch.records[0].text.as_str()), (3, "torn line"));
+    }
+
+    /// A service that was overwritten: the answer says how many of the lines asked for are gone.
+    /// The unfinished line is shown to who asks once, and kept back from who follows.
+    #[tokio::test(flavor = "current_thread")]
+    async fn overwritten_lines_are_counted() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mut logs = Logs::new(directory.path()).expect("logs");
+        let pipe = log_pipe::create().expect("pipe");
+        let _ticket = logs.adopt("web", pipe.read, 1).expect("adopt");
+        let mut printed = std::fs::File::from(pipe.write);
+        let total = 5000;
+        for number in 0..total {
+            writeln!(printed, "{number:099}").expect("print");
+            logs.drain("web");
+        }
+        printed.write_all(b"unfinished").expect("print");
+        logs.drain("web");
+        let feed = logs.query(&query(100_000, false)).expect("query");
+        assert_eq!(feed.backlog.last().expect("line").text, "unfinished");
+        assert_eq!(feed.lost + feed.backlog.len() as u64, total + 1);
+        assert!(feed.lost > 1000);
+        let feed = logs.query(&query(2, false)).expect("query");
+        assert_eq!((feed.backlog.len(), feed.lost), (2, 0));
+        let feed = logs.query(&query(1, true)).expect("query");
+        assert_eq!(feed.backlog[0].text, format!("{:099}", total - 1));
+    }
+}

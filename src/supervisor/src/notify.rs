@@ -127,3 +127,46 @@ impl Notify {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::UnixDatagram;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Whatever a service sends, of whatever length: each datagram is one notification, in its
+        /// order, and words behind the cut of a long one are not half understood.
+        #[test]
+        fn any_datagrams_are_taken(
+            datagrams in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 0..6000), 0..6),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            let runtime = runtime.expect("runtime");
+            let _inside = runtime.enter();
+            let directory = tempfile::tempdir().expect("directory");
+            let own = std::fs::metadata(directory.path()).expect("own");
+            let mut notify = Notify::new(directory.path()).expect("notify");
+            let (_ticket, _kept) = notify.bind(("web", 1), own.uid(), own.gid()).expect("bind");
+            let sender = UnixDatagram::unbound().expect("sender");
+            for datagram in &datagrams {
+                // The word stands last: in a datagram that is cut it must not be heard.
+                let words = [&datagram[..], b"\nREADY=1"].concat();
+                sender.send_to(&words, notify.path("web", 1)).expect("send");
+            }
+            prop_assert_eq!(notify.has_words("web", 1), !datagrams.is_empty());
+            let (said, left) = notify.drain("web", 1);
+            prop_assert_eq!((said.len(), left), (datagrams.len(), Left::Nothing));
+            for ((notification, pid), datagram) in said.iter().zip(&datagrams) {
+                prop_assert_eq!(*pid, std::process::id());
+                let fits = datagram.len() + 8 <= DATAGRAM_BYTES_MAX;
+                prop_assert_eq!(notification.ready, fits);
+            }
+            notify.remove("web", 1);
+            prop_assert!(!notify.path("web", 1).exists());
+        }
+    }
+}
