@@ -145,7 +145,7 @@ fn check_kernel(say: Say<'_>) {
     }
 }
 
-/// Makes the directories of a root that lacks them, as one that holds only `/nix` does. True: it was
+/// Makes the directories of a root that lacks them, as one with only `/nix` does. True: it was
 /// read-only and had to be made writable for that, before `/proc` could say whether it should be.
 fn make_mount_points(say: Say<'_>) -> bool {
     let of_root = |mount: &&KernelMount| Path::new(mount.path).components().count() == 2;

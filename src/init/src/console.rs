@@ -1,6 +1,6 @@
 //! PID 1's voice: one bounded line at a time, to whoever listens, waiting for nobody.
 //!
-//! Kernel mode: every line goes to the kernel's log, which prints it on the consoles if its priority
+//! Kernel mode: each line goes to the kernel's log, which prints it on the consoles if its priority
 //! is below their level. An important line that the kernel would not print (`quiet`) is written to
 //! `/dev/console` as well, so it is seen once in either case.
 //!
@@ -8,7 +8,7 @@
 //! cost the writer 10 ms (`wait_for_lsr` of the 8250 driver). So a line that took long makes the
 //! console *slow* for a while: lines then go to the log at a priority that no console prints, and
 //! important ones to `/dev/console` by a write that does not wait. What that does not take is
-//! dropped, counted, and the count is said with the next line that gets through; the log has it all.
+//! dropped, counted, and the count is said with the next line that gets through; the log has all.
 //!
 //! Contained: standard error, asked first whether it takes a line at once.
 

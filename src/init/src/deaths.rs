@@ -77,7 +77,7 @@ impl Init {
         self.say(
             Priority::Warning,
             format_args!(
-                "supervisor {} ended (wait status {:#x}); next start in {pause_ms} ms, services stay",
+                "supervisor {} ended (wait status {:#x}); next in {pause_ms} ms, services stay",
                 dead.pid, dead.status
             ),
         );

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! Terminating ──nobody left, or 5 s──▶ Killing ──nobody left, or 5 s──▶ Detaching ──▶ Over
-//!   SIGTERM, SIGCONT to everything       SIGKILL, again each second       a helper:      reboot(2),
-//!                                        until they are gone              sync, swap     or exit
-//!                                                                         off, unmount,  when
-//!                                                                         read-only      contained
+//!   SIGTERM, SIGCONT to everything       SIGKILL, again each second       a helper:     reboot(2),
+//!                                        until they are gone              sync, swap    or exit
+//!                                                                         off, unmount, when
+//!                                                                         read-only     contained
 //! ```
 //!
 //! *Nobody left* is "no children": every process below PID 1 becomes its child when its parent
@@ -14,7 +14,7 @@
 //! with whatever it could not write, and the machine still goes down. Contained, there is nothing
 //! to detach. A step can only lead to a later one, so the end is always reached.
 //!
-//! Pure: [`Teardown::step`] takes the time and an event and returns effects; [`perform`] is the rim.
+//! Pure: [`Teardown::step`] takes the time and an event and returns effects; the rim is `end`.
 
 use crate::detach;
 use crate::options::Mode;

@@ -67,7 +67,8 @@ fn flag_of(word: &[u8]) -> Option<MountFlags> {
 /// Mounts a block device.
 ///
 /// # Errors
-/// Those of mount(2): `EINVAL` if it holds another file system, `ENODEV` if the kernel lacks `kind`.
+/// Those of mount(2): `EINVAL` if it holds another file system, `ENODEV` if the kernel has no
+/// `kind`.
 pub fn mount(device: &Path, target: &Path, kind: &str, options: &Options) -> io::Result<()> {
     let data: &CStr = &options.data;
     Ok(rustix::mount::mount(device, target, kind, options.flags, data)?)
@@ -117,7 +118,8 @@ pub fn become_root(root: &Path) -> io::Result<()> {
 /// each directory's device is looked at before it is entered.
 ///
 /// # Errors
-/// `EPERM` unless this is PID 1 and `/` is a ramfs or tmpfs; those of reading it. What cannot be removed is left.
+/// `EPERM` unless this is PID 1 and `/` is a ramfs or tmpfs; those of reading it. What cannot be
+/// removed is left.
 pub fn empty_initramfs() -> io::Result<()> {
     let root = open_directory(CWD, c"/")?;
     let magic = rustix::fs::fstatfs(&root)?.f_type;

@@ -56,7 +56,7 @@ impl Interfaces {
         route.rt_genmask = socket_address(Ipv4Addr::UNSPECIFIED);
         route.rt_gateway = socket_address(gateway);
         route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
-        // SAFETY: the request reads one live `rtentry`; its device pointer is null, which is allowed.
+        // SAFETY: the request reads one live `rtentry`; its device pointer may be null, and is.
         let result =
             unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCADDRT, &raw const route) };
         match result {

@@ -1,6 +1,6 @@
 //! Kernel uevents: what the kernel says when a device appears, changes or goes.
 //!
-//! A netlink datagram: `ACTION@DEVPATH`, then `KEY=VALUE` words, each with a NUL at its end. Source:
+//! A netlink datagram: `ACTION@DEVPATH`, then `KEY=VALUE` words, each ended by a NUL. Source:
 //! lib/kobject_uevent.c of the kernel, netlink(7). Anybody may send to a netlink socket, so only
 //! what comes from port 0, the kernel, counts. When the socket's buffer ran over, events are lost
 //! for good and the reader has to look at `/sys` itself.
@@ -120,7 +120,7 @@ mod tests {
     const ADD: &[u8] = b"add@/devices/virtual/block/loop0\0ACTION=add\0SUBSYSTEM=block\0\
         DEVNAME=loop0\0SEQNUM=12\0";
 
-    /// An event as lib/kobject_uevent.c writes it. A key that ends like another is not taken for it.
+    /// An event as lib/kobject_uevent.c writes it. A key that ends like another is not that one.
     #[test]
     fn event_of_the_kernel() {
         let event = Uevent::parse(ADD).expect("an event");
