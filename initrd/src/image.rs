@@ -34,7 +34,7 @@ pub fn gather(content: &Content<'_>) -> io::Result<Archive> {
     for directory in ["/dev", "/proc", "/sys", "/run", ROOT_DIRECTORY, MODULES_DIRECTORY] {
         archive.directory(directory).map_err(io::Error::other)?;
     }
-    // Without it the kernel starts /init with no standard streams. Numbers: admin-guide/devices.txt.
+    // Without it the kernel starts /init with no standard streams (admin-guide/devices.txt).
     archive.character_device("/dev/console", 0o600, 5, 1).map_err(io::Error::other)?;
     archive.character_device("/dev/null", 0o666, 1, 3).map_err(io::Error::other)?;
     archive.file("/init", true, read(content.stage1)?).map_err(io::Error::other)?;

@@ -85,8 +85,8 @@ fn failure(root: &Root, cause: &str, devices: &[Device]) -> Failure {
     } else if devices.len() > LISTED_MAX {
         seen.push(format!("{} more", devices.len() - LISTED_MAX));
     }
-    let cure = "correct root= on the kernel command line, attach the disk, or add its driver to the \
-                modules of the initrd";
+    let cure = "correct root= on the kernel command line, attach the disk, or add its driver \
+                to the modules of the initrd";
     Failure {
         step: "find the root device",
         object,

@@ -4,7 +4,7 @@
 //! names a device that is not there. Rust's runtime then opens `/dev/null` and *aborts* if that is
 //! missing too, as it is on a root whose `/dev` is empty, which as PID 1 is a kernel panic. So a
 //! constructor fills the gaps before the runtime looks: with `/dev/null`, or else with `/`, opened
-//! for reading, on which a write answers `EBADF` (which Rust's own streams take for "nobody listens").
+//! for reading, on which a write answers `EBADF` (which Rust takes for "nobody listens").
 //! Not with `O_PATH`: poll(2), by which the runtime looks, calls such a descriptor closed.
 
 use std::fs::File;
