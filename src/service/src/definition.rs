@@ -62,9 +62,10 @@ pub struct Definition {
 }
 
 /// When a service counts as ready, and what its end means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// Ready as soon as its program runs.
+    #[default]
     Simple,
     /// Ready when it says `READY=1` (sd_notify(3)).
     Notify,

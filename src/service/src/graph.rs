@@ -24,14 +24,11 @@ struct Node {
 }
 
 impl Graph {
-    /// The edges of these definitions. Names that are not among them get no order; they stay
-    /// requirements, since nobody who requires them can start.
+    /// The edges that these definitions draw, also to names that are not among them: a broken
+    /// service may still have a run.
     #[must_use]
     pub fn new(definitions: &BTreeMap<String, Definition>) -> Self {
         let mut graph = Self::default();
-        for name in definitions.keys() {
-            graph.nodes.insert(name.clone(), Node::default());
-        }
         for (name, definition) in definitions {
             for earlier in definition.after.iter().chain(&definition.requires) {
                 graph.order(earlier, name);
@@ -41,9 +38,7 @@ impl Graph {
             }
             for required in &definition.requires {
                 graph.node(name).requires.insert(required.clone());
-                if let Some(node) = graph.nodes.get_mut(required) {
-                    node.requirers.insert(name.clone());
-                }
+                graph.node(required).requirers.insert(name.clone());
             }
             graph.node(name).wants.extend(definition.wants.iter().cloned());
         }
@@ -55,10 +50,8 @@ impl Graph {
     }
 
     fn order(&mut self, earlier: &str, later: &str) {
-        if self.nodes.contains_key(earlier) && self.nodes.contains_key(later) {
-            self.node(later).after.insert(earlier.to_owned());
-            self.node(earlier).followers.insert(later.to_owned());
-        }
+        self.node(later).after.insert(earlier.to_owned());
+        self.node(earlier).followers.insert(later.to_owned());
     }
 
     /// Those that `name` starts after: its `after`, its `requires`, and who says `before` of it.

@@ -55,7 +55,7 @@ mod runs;
 mod show;
 
 use crate::Now;
-use crate::definition::{self, Definition, Kind, Loaded, Policy, Restart};
+use crate::definition::{self, Definition, Loaded, Policy, Restart};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::graph::Graph;
@@ -297,10 +297,6 @@ impl Machine {
     fn tell(&mut self, key: &str, what: What) {
         let incarnation = self.units.get(key).map_or(0, |unit| unit.memory.incarnation);
         self.report(key, incarnation, what);
-    }
-
-    fn kind(&self, key: &str) -> Kind {
-        self.definition(key).map_or(Kind::Simple, |definition| definition.kind)
     }
 
     /// How a service is stopped; by the defaults if its definition is broken or gone.

@@ -176,7 +176,9 @@ fn refuse_cycles(parsed: &mut BTreeMap<String, Parsed>, loaded: &mut Loaded) {
                 suggestion: Some(format!("leave out that {waits} is after {awaited}, or another")),
                 severity: Severity::Error,
             };
-            loaded.broken.entry(waits.clone()).or_insert_with(|| problem.clone());
+            if parsed.contains_key(waits) {
+                loaded.broken.insert(waits.clone(), problem.clone());
+            }
             loaded.problems.push(problem);
         }
     }

@@ -81,7 +81,7 @@ impl Machine {
     /// A run that the memory does not know: it was lost. The run is taken as it is, and as ready
     /// if it lives, since nobody will say so again.
     fn adopt_newer(&mut self, run: &Run) {
-        let kind = self.kind(&run.key);
+        let kind = self.definition(&run.key).map_or(Kind::Simple, |definition| definition.kind);
         let Some(unit) = self.units.get_mut(&run.key) else { return };
         unit.incarnation_last = unit.incarnation_last.max(run.incarnation);
         let memory = &mut unit.memory;
@@ -89,6 +89,7 @@ impl Machine {
             return;
         }
         memory.incarnation = run.incarnation;
+        memory.kind = kind;
         memory.since_ns = run.started_ns;
         memory.pid = 0;
         memory.phase = match (run.state, run.stop_deadline_ns) {
@@ -107,7 +108,8 @@ impl Machine {
         let keys: Vec<String> = self.units.keys().cloned().collect();
         for key in keys {
             if let Some(unit) = self.units.get_mut(&key)
-                && unit.memory == Memory::default()
+                && !unit.is_adopted
+                && unit.memory.phase == Phase::Idle
             {
                 unit.memory.since_ns = self.now.0;
             }
@@ -135,6 +137,14 @@ impl Machine {
             if is_ours {
                 self.repeat_stop(run);
             }
+        }
+        let is_there = |id: &(String, u64)| {
+            snapshot.runs.iter().any(|run| run.key == id.0 && run.incarnation == id.1)
+        };
+        let gone: Vec<_> = self.strays.keys().filter(|id| !is_there(id)).cloned().collect();
+        for id in gone {
+            self.strays.remove(&id);
+            self.stray_gone(&id.0);
         }
     }
 
@@ -192,7 +202,11 @@ impl Machine {
                 .is_some_and(|unit| unit.incarnation_last >= memory.incarnation);
             if matches!(memory.phase, Phase::Starting { .. }) && !seen {
                 let incarnation = memory.incarnation;
-                self.effects.push(Effect::Spawn { key, incarnation });
+                if self.definition(&key).is_some() {
+                    self.effects.push(Effect::Spawn { key, incarnation });
+                } else {
+                    self.enter(&key, Phase::Idle);
+                }
             } else if memory.has_ended() {
                 self.stopped(&key);
             } else {

@@ -3,6 +3,7 @@
 //! A memo is a version byte, a checksum (FNV-1a of what follows, 32 bits, little-endian) and the
 //! memory in postcard. The checksum is there because postcard reads almost any bytes as something.
 
+use crate::definition::Kind;
 use crate::limits::{MEMO_BYTES_MAX, REASON_BYTES_MAX};
 use crate::notification::cut;
 use crate::snapshot::End;
@@ -22,6 +23,8 @@ pub(super) struct Memory {
     pub since_ns: u64,
     /// The newest run that was asked for; 0 before the first.
     pub incarnation: u64,
+    /// The kind by which it was started: the file may have changed, or be broken, since.
+    pub kind: Kind,
     /// The leader of the newest run, while it is known and unreaped; else 0.
     pub pid: u32,
     /// What `MAINPID=` said of this run; 0 for nothing.
@@ -176,6 +179,7 @@ mod tests {
             phase: Phase::Stopping { deadline_ns: u64::MAX, then: Then::Failure },
             since_ns: u64::MAX,
             incarnation: u64::MAX,
+            kind: Kind::Oneshot,
             pid: u32::MAX,
             main_pid: u32::MAX,
             ready_ns: u64::MAX,

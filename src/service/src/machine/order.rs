@@ -2,7 +2,6 @@
 
 use super::memory::{Phase, Then};
 use super::{Machine, Unit};
-use crate::definition::Kind;
 use crate::effect::Effect;
 use crate::record::What;
 use std::collections::BTreeSet;
@@ -43,47 +42,41 @@ pub(super) enum Gate {
 }
 
 impl Machine {
-    /// Lets services look around until none has anything to do. Who must go down is known of all
-    /// before anybody acts, since the last in the order goes first. It ends: the order has no
-    /// cycle, and a service that acted waits for an event.
+    /// Lets services look around until none has anything to do. What each means to the others is
+    /// known before anybody acts, so that nobody starts beside one that is about to start before
+    /// it, and the last in the order goes down first. It ends: the order has no cycle, and a
+    /// service that acted waits for an event.
     pub(super) fn settle(&mut self) {
         let mut restless = BTreeSet::new();
         loop {
             while let Some(key) = self.dirty.pop_first() {
-                self.learn_down(&key);
+                self.learn(&key);
+                // Whether it lives matters to those before it that want to go down after it.
+                let waiting = |name: &&str| self.units.get(*name).is_some_and(Unit::waits_to_stop);
+                restless.extend(self.graph.after(&key).filter(waiting).map(str::to_owned));
                 restless.insert(key);
             }
             let Some(key) = restless.pop_first() else { return };
-            self.look_around(&key);
+            self.act(&key);
         }
     }
 
-    fn learn_down(&mut self, key: &str) {
+    fn learn(&mut self, key: &str) {
         let down = self.down(key);
         let Some(unit) = self.units.get_mut(key) else { return };
-        if unit.down != down {
-            unit.down = down;
-            self.dirty.extend(self.graph.requirers(key).map(str::to_owned));
-        }
-    }
-
-    fn look_around(&mut self, key: &str) {
-        self.act(key);
+        let down_changed = unit.down != down;
+        unit.down = down;
         let condition = self.condition(key);
         let Some(unit) = self.units.get_mut(key) else { return };
-        let changed = unit.condition != condition;
+        let condition_changed = unit.condition != condition;
         unit.condition = condition;
-        if changed {
-            let idle = unit.memory.phase == Phase::Idle && !unit.is_adopted;
-            if idle && self.power.is_none() {
-                self.tell_why_idle(key);
-            }
-            self.dirty.extend(self.graph.followers(key).map(str::to_owned));
+        let idle = unit.memory.phase == Phase::Idle && !unit.is_adopted;
+        if condition_changed && idle && self.power.is_none() {
+            self.tell_why_idle(key);
         }
-        // Whether it lives matters to those before it that want to go down after it.
-        if self.touched.contains(key) {
-            let waiting = |name: &&str| self.units.get(*name).is_some_and(Unit::waits_to_stop);
-            self.dirty.extend(self.graph.after(key).filter(waiting).map(str::to_owned));
+        if condition_changed || down_changed {
+            let near = self.graph.followers(key).chain(self.graph.requirers(key));
+            self.dirty.extend(near.map(str::to_owned));
         }
     }
 
@@ -203,13 +196,15 @@ impl Machine {
     }
 
     fn spawn(&mut self, key: &str) {
-        let timeout_ms = self.definition(key).and_then(|definition| definition.ready.timeout_ms);
-        let timeout_ms = timeout_ms.filter(|_| self.kind(key) != Kind::Simple);
+        let Some(definition) = self.definition(key) else { return };
+        let kind = definition.kind;
+        let timeout_ms = definition.ready.timeout_ms;
         let deadline_ns = timeout_ms.map(|timeout_ms| self.now.plus_ms(timeout_ms).0);
         let Some(unit) = self.units.get_mut(key) else { return };
         let incarnation = unit.incarnation_last.max(unit.memory.incarnation).saturating_add(1);
         unit.incarnation_last = incarnation;
         unit.memory.incarnation = incarnation;
+        unit.memory.kind = kind;
         unit.memory.ready_ns = 0;
         unit.memory.status.clear();
         unit.memory.reason.clear();

@@ -26,11 +26,11 @@ impl Machine {
 
     pub(super) fn started(&mut self, key: &str, incarnation: u64, pid: u32) {
         let Some(phase) = self.led(key, incarnation) else { return };
-        let kind = self.kind(key);
         let Some(unit) = self.units.get_mut(key) else { return };
         if unit.memory.pid == pid {
             return;
         }
+        let kind = unit.memory.kind;
         unit.memory.pid = pid;
         self.touch(key);
         self.tell(key, What::Started { pid });
@@ -57,8 +57,8 @@ impl Machine {
 
     pub(super) fn notified(&mut self, key: &str, incarnation: u64, said: Notification) {
         let Some(phase) = self.led(key, incarnation) else { return };
-        let kind = self.kind(key);
         let Some(unit) = self.units.get_mut(key) else { return };
+        let kind = unit.memory.kind;
         if let Some(status) = said.status {
             crate::notification::cut(&status, crate::limits::STATUS_BYTES_MAX)
                 .clone_into(&mut unit.memory.status);
@@ -99,6 +99,10 @@ impl Machine {
     }
 
     pub(super) fn spawn_failed(&mut self, key: &str, incarnation: u64, step: &str, errno: i32) {
+        if self.strays.remove(&(key.to_owned(), incarnation)).is_some() {
+            self.stray_gone(key);
+            return;
+        }
         let known = self.units.get(key).is_some_and(|unit| unit.memory.pid != 0);
         if known || self.led(key, incarnation).is_none() {
             return;
@@ -184,7 +188,6 @@ impl Machine {
     /// Its run is no more: where it goes from here.
     pub(super) fn stopped(&mut self, key: &str) {
         let restart = self.restart_policy(key);
-        let kind = self.kind(key);
         let now_ns = self.now.0;
         let is_broken = self.definition(key).is_none();
         let Some(unit) = self.units.get_mut(key) else { return };
@@ -209,7 +212,7 @@ impl Machine {
             Then::Failure => "it was not ready in time".to_owned(),
             _ => ended.map(Ended::text).unwrap_or_default(),
         };
-        if kind == Kind::Oneshot && success {
+        if memory.kind == Kind::Oneshot && success {
             memory.failures = 0;
             memory.ready_ns = now_ns;
             self.enter(key, Phase::Done);
