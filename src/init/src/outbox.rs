@@ -105,7 +105,7 @@ impl Outbox {
     /// Queues a snapshot. One that waits already and has not begun says as much.
     pub fn snapshot(&mut self) {
         let waits = |item: &Item| matches!(item, Item::Snapshot(cursor) if cursor.is_fresh());
-        if !self.items.iter().any(waits) || !self.items.back().is_some_and(waits) {
+        if !self.items.back().is_some_and(waits) {
             self.items.push_back(Item::Snapshot(Cursor::default()));
         }
     }
@@ -224,3 +224,6 @@ fn run_entry(children: &Children, slot: usize) -> Option<RunEntry<'_>> {
         deadline_ns: run.deadline_ns,
     })
 }
+
+#[cfg(test)]
+mod tests;
