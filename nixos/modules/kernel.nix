@@ -41,6 +41,8 @@ in
     type = types.package;
     description = "Derivation with the initramfs as `initrd`.";
   };
+  # Without its driver a power button (EC2's stop, QEMU's system_powerdown) is never heard of.
+  config.boot.kernelModules = [ "button" ];
   config.system.build.initrd = functions.initrd {
     # nixpkgs keeps the modules in an output of their own in newer releases.
     tree = kernel.modules or kernel;

@@ -4,7 +4,7 @@
 {
   imports = [ ../../nixos/tests/configurations/plain.nix ./agent.nix ];
   networking.hostName = "broken";
-  environment.etc."rollinit/services/broken.toml".value.text = ''
+  environment.etc."rollinit/services/broken.toml".text = ''
     # A mistyped key on line 4, a wrong type on line 5.
     [service]
     exec = ["${pkgs.busybox}/bin/sleep", "infinity"]

@@ -83,7 +83,7 @@ fn boot(name: &str) -> Result<()> {
     // Its argv[0] is what `init=` names, a link; what is mapped tells the program behind it.
     let maps = guest.agent.read("/proc/1/maps")?;
     ensure!(maps.contains("rollinit-init"), "PID 1 runs another program:\n{maps}");
-    guest.agent.rollinit(&["reboot"])?;
+    guest.agent.rollinit_last(&["reboot"])?;
     ensure!(guest.ended(PATIENCE)? == End::Reboot, "it was asked to reboot");
     Ok(())
 }
@@ -134,7 +134,7 @@ fn boot_nvme(name: &str) -> Result<()> {
     ensure!(!guest.console.so_far().contains("rollinit-stage1"), "there should be no stage 1");
     let disks = guest.agent.read("/proc/partitions")?;
     ensure!(disks.contains("nvme0n1p1") && !disks.contains("vda"), "not on NVMe:\n{disks}");
-    guest.agent.rollinit(&["poweroff"])?;
+    guest.agent.rollinit_last(&["poweroff"])?;
     ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
     Ok(())
 }
@@ -272,7 +272,7 @@ fn broken_definition(name: &str) -> Result<()> {
         let message = problem["message"].to_string();
         ensure!(said.contains(message.trim_matches('"')), "{message} is not in {said}");
     }
-    guest.agent.rollinit(&["poweroff"])?;
+    guest.agent.rollinit_last(&["poweroff"])?;
     ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
     Ok(())
 }
@@ -281,7 +281,7 @@ fn broken_definition(name: &str) -> Result<()> {
 /// and takes part in nothing else; the console's order is the order of the stops.
 fn shutdown_order(name: &str) -> Result<()> {
     let (mut guest, _) = started(name)?;
-    guest.agent.rollinit(&["poweroff"])?;
+    guest.agent.rollinit_last(&["poweroff"])?;
     ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
     let console = guest.console.so_far();
     let place = |name: &str| console.find(&format!("order: {name} stops"));

@@ -79,7 +79,7 @@ fn parts(guest: &mut Guest, table: &mut Table) -> Result<()> {
     step("kill -9 of the supervisor, under load", || supervisor(guest, table))?;
     step("kill -9 of the web app, under load", || web_app(guest, table))?;
     step("power-off", || {
-        guest.agent.rollinit(&["poweroff"])?;
+        guest.agent.rollinit_last(&["poweroff"])?;
         let end = guest.ended(PATIENCE)?;
         table.add("the guest powers itself off", end == End::PowerOff, format!("{end:?}"));
         Ok(())

@@ -78,9 +78,10 @@ fn unit(root: &Path, name: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// `--workspace`, so that the features are those of the unit tier and nothing is built twice.
 fn harness(root: &Path, test: &str, name: Option<&str>) -> Result<()> {
     let mut command = cargo(root);
-    command.args(["test", "--locked", "--release", "--package", "qemu-tests", "--test", test]);
+    command.args(["test", "--locked", "--workspace", "--test", test]);
     command.arg("--").args(name).args(["--test-threads", "1"]);
     if let Err(error) = run(&mut command) {
         bail!("{error}; logs are in target/qemu/NAME/serial.log");

@@ -74,18 +74,25 @@ impl Agent {
         Ok(Output { code, stdout: text("stdout"), stderr: text("stderr") })
     }
 
-    /// Runs `rollinit WORDS`, which must succeed, and returns what it printed.
+    /// Runs `rollinit WORDS` as root outside of any service (inside the agent's own it could only
+    /// read), which must succeed, and returns what it printed.
     ///
     /// # Errors
     /// It fails; the text has its words.
     pub fn rollinit(&mut self, words: &[&str]) -> Result<String> {
-        let mut line = vec!["/run/current-system/sw/bin/rollinit"];
-        line.extend(words);
-        let output = self.run(&line)?;
+        let output = self.run(&outside_of_services(words))?;
         if output.code != Some(0) {
             bail!("in the guest: rollinit {words:?}: {output:?}");
         }
         Ok(output.stdout)
+    }
+
+    /// As [`Agent::rollinit`] for a command that ends the guest: there may be nobody left to answer.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn rollinit_last(&mut self, words: &[&str]) -> Result<()> {
+        self.send(json!({ "exec": outside_of_services(words) })).map(drop)
     }
 
     /// `rollinit status --json`.
@@ -122,11 +129,16 @@ impl Agent {
         Ok(self.ask(json!({ "fill": path }))?["bytes"].as_u64().unwrap_or(0))
     }
 
-    fn ask(&mut self, mut request: Value) -> Result<Value> {
+    fn send(&mut self, mut request: Value) -> Result<u64> {
         let id = self.next_id;
         self.next_id += 1;
         request["id"] = id.into();
         writeln!(self.stream, "{request}").with_context(|| format!("agent: send {request}"))?;
+        Ok(id)
+    }
+
+    fn ask(&mut self, request: Value) -> Result<Value> {
+        let id = self.send(request.clone())?;
         let give_up = Instant::now() + self.patience;
         loop {
             let answer = self.next(give_up).with_context(|| format!("in the guest: {request}"))?;
@@ -144,6 +156,14 @@ impl Agent {
         let left = give_up.saturating_duration_since(Instant::now());
         self.lines.recv_timeout(left).context("no answer")
     }
+}
+
+/// The words of a shell that leaves the agent's cgroup and becomes `rollinit WORDS`.
+fn outside_of_services<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    const LEAVE: &str = "echo 0 > /sys/fs/cgroup/cgroup.procs && exec rollinit \"$@\"";
+    let mut line = vec!["/run/current-system/sw/bin/sh", "-c", LEAVE, "sh"];
+    line.extend(words);
+    line
 }
 
 #[cfg(test)]
