@@ -63,15 +63,14 @@ fn boot(name: &str) -> Result<()> {
     let (mut guest, view) = started(name)?;
     for (service, pid) in view.pids() {
         let status = guest.agent.read(&format!("/proc/{pid}/status"))?;
-        // Busybox's shell and nginx set handlers and may block signals of their own later, but
-        // none ignores a signal that it was not told to.
+        // Busybox's shell ignores SIGQUIT by itself, the agent (Rust) SIGPIPE; `idle` ignores none.
         let zero = |key: &str| {
             status.lines().any(|line| {
                 line.strip_prefix(key).is_some_and(|rest| rest.trim().trim_matches('0').is_empty())
             })
         };
         if ["idle", "agent", "chain-a"].contains(&service.as_str()) {
-            ensure!(zero("SigIgn:") || service == "agent", "{service} ignores signals:\n{status}");
+            ensure!(zero("SigIgn:") || service != "idle", "{service} ignores signals:\n{status}");
             ensure!(zero("SigBlk:"), "{service} blocks signals:\n{status}");
         }
         let parent = status.lines().any(|line| line == "PPid:\t1");
