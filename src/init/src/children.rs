@@ -15,7 +15,6 @@
 use crate::table::{Run, State, Table};
 use port::event::{Cause, End};
 use port::limits::{KEYS_MAX, RUNS_MAX};
-use std::collections::BTreeSet;
 use sys::clock::NS_PER_S;
 use sys::reap::Dead;
 
@@ -84,15 +83,15 @@ pub struct Children {
     /// Hash of the key in each key slot; none: free.
     keys: Vec<Option<u64>>,
     runs: Vec<Indexed>,
-    /// Deadlines of stops under way.
-    deadlines: BTreeSet<(u64, usize)>,
+    /// Deadlines of stops under way, in no order: there are few.
+    deadlines: Vec<(u64, usize)>,
 }
 
 impl Children {
     /// Over an empty table.
     #[must_use]
     pub fn new(table: Table) -> Self {
-        Self { table, keys: Vec::new(), runs: Vec::new(), deadlines: BTreeSet::new() }
+        Self { table, keys: Vec::new(), runs: Vec::new(), deadlines: Vec::new() }
     }
 
     /// The table, to read.
@@ -285,12 +284,12 @@ impl Children {
     /// The next deadline of all.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        self.deadlines.first().map(|(deadline_ns, _)| *deadline_ns)
+        self.deadlines.iter().map(|(deadline_ns, _)| *deadline_ns).min()
     }
 
     /// What deadlines demand by now.
     pub fn due(&mut self, now_ns: u64) -> Vec<Effect> {
-        let passed = self.deadlines.iter().take_while(|(deadline_ns, _)| *deadline_ns <= now_ns);
+        let passed = self.deadlines.iter().filter(|(deadline_ns, _)| *deadline_ns <= now_ns);
         let slots: Vec<usize> = passed.map(|(_, slot)| *slot).collect();
         let mut effects = Vec::with_capacity(slots.len());
         for slot in slots {
@@ -382,9 +381,7 @@ impl Children {
     }
 
     fn set_deadline(&mut self, slot: usize, deadline_ns: Option<u64>) {
-        if let Some(before) = self.table.run(slot).deadline_ns {
-            self.deadlines.remove(&(before, slot));
-        }
+        self.deadlines.retain(|(_, of)| *of != slot);
         self.deadlines.extend(deadline_ns.map(|deadline_ns| (deadline_ns, slot)));
         self.change(slot, |run| run.deadline_ns = deadline_ns);
     }

@@ -5,15 +5,13 @@
 
 use crate::children::Errno;
 use port::limits::KEPT_FDS_MAX;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use sys::rendezvous;
 
-/// The store.
+/// The store. Ordered by name, so that a snapshot can go on after any name.
 #[derive(Debug, Default)]
 pub struct Kept {
-    entries: BTreeMap<Box<str>, OwnedFd>,
+    entries: Vec<(Box<str>, OwnedFd)>,
 }
 
 impl Kept {
@@ -26,17 +24,18 @@ impl Kept {
         if rendezvous::lacks_port(fd.as_fd()) {
             return Err(Errno::INVAL);
         }
-        if self.entries.len() >= KEPT_FDS_MAX && !self.entries.contains_key(name) {
-            return Err(Errno::AGAIN);
+        match self.find(name) {
+            Ok(at) => self.entries[at].1 = fd,
+            Err(_) if self.entries.len() >= KEPT_FDS_MAX => return Err(Errno::AGAIN),
+            Err(at) => self.entries.insert(at, (name.into(), fd)),
         }
-        self.entries.insert(name.into(), fd);
         Ok(())
     }
 
     /// The descriptor of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<BorrowedFd<'_>> {
-        self.entries.get(name).map(AsFd::as_fd)
+        self.find(name).ok().map(|at| self.entries[at].1.as_fd())
     }
 
     /// A duplicate of the descriptor of this name, or the descriptor itself if the entry goes.
@@ -44,18 +43,27 @@ impl Kept {
     /// # Errors
     /// `NOENT` if there is no such name, `MFILE` if no descriptor is free.
     pub fn take(&mut self, name: &str, drop_entry: bool) -> Result<OwnedFd, Errno> {
+        let at = self.find(name).map_err(|_| Errno::NOENT)?;
         if drop_entry {
-            return self.entries.remove(name).ok_or(Errno::NOENT);
+            return Ok(self.entries.remove(at).1);
         }
-        let fd = self.get(name).ok_or(Errno::NOENT)?;
-        sys::process::duplicate(fd).map_err(|_| Errno::MFILE)
+        sys::process::duplicate(self.entries[at].1.as_fd()).map_err(|_| Errno::MFILE)
     }
 
     /// The first name after `name`, in order; with none, the first of all.
     #[must_use]
     pub fn name_after(&self, name: Option<&str>) -> Option<&str> {
-        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
-        self.entries.range::<str, _>((from, Bound::Unbounded)).next().map(|(name, _)| &**name)
+        let at = match name.map(|name| self.find(name)) {
+            None => 0,
+            Some(Ok(at)) => at + 1,
+            Some(Err(at)) => at,
+        };
+        self.entries.get(at).map(|(name, _)| &**name)
+    }
+
+    /// Where a name is, or would be.
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(known, _)| (**known).cmp(name))
     }
 }
 
