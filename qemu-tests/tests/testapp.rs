@@ -150,25 +150,3 @@ fn ends_as_told() {
     assert_eq!(code(&["crash", "--cod", "9"]), Some(1));
     assert_eq!(code(&["dance"]), Some(2));
 }
-
-/// What it was born with: the sections, and a variable and a descriptor that we gave it.
-#[test]
-fn status_file_is_whole() {
-    let folder = tempfile::tempdir().expect("folder");
-    let path = folder.path().join("status");
-    let notify = folder.path().join("notify");
-    let socket = UnixDatagram::bind(&notify).expect("bind");
-    socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
-    let mut command = Command::new(PROGRAM);
-    command.arg("status-file").arg(&path).env("NOTIFY_SOCKET", &notify);
-    let mut child = command.env("COLOUR", "green").stdin(Stdio::null()).spawn().expect("run");
-    socket.recv(&mut [0; 100]).expect("READY=1");
-    let text = std::fs::read_to_string(&path).expect("the file");
-    terminate(&child);
-    child.wait().expect("it ended");
-    for part in
-        ["== status\nName:", "SigIgn:", "== limits", "\nCOLOUR=green\n", "\n0 /dev/null\n", "0::"]
-    {
-        assert!(text.contains(part), "{part:?} is not in {text}");
-    }
-}

@@ -9,7 +9,6 @@ mod net;
 mod notify;
 mod process;
 mod signals;
-mod snapshot;
 mod web;
 
 use arguments::Arguments;
@@ -31,7 +30,8 @@ usage: rollinit-testapp MODE [OPTION …]
   orphans COUNT             leaves COUNT children that end at once to whoever adopts orphans
   children COUNT            starts COUNT children that wait for ever, then waits for SIGTERM
   forkbomb                  doubles until it cannot; its processes ignore SIGTERM
-  status-file PATH          writes what it was born with to PATH, then waits for SIGTERM
+  witness PATH NAME [--ready-ms N] [--stop-ms N]
+                            appends \"NAME starts\", \"NAME is ready\", \"NAME stops\" to PATH
   net ADDRESS/PREFIX [GATEWAY]
                             gives lo and the first Ethernet interface their addresses
 ";
@@ -83,7 +83,7 @@ fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
         "orphans" => process::orphans(arguments),
         "children" => process::children(arguments),
         "forkbomb" => process::fork_bomb(arguments),
-        "status-file" => snapshot::run(arguments),
+        "witness" => notify::witness(arguments),
         "net" => net::run(arguments),
         "--help" | "-h" | "help" => {
             print!("{USAGE}");

@@ -3,8 +3,12 @@
 use super::arguments::Arguments;
 use super::signals::Termination;
 use super::{Failure, Outcome, at};
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// Sends one datagram to `NOTIFY_SOCKET`; false if there is none.
@@ -42,5 +46,33 @@ pub(super) fn run(arguments: &mut Arguments) -> Outcome {
         child.kill().map_err(at("kill the child"))?;
         child.wait().map_err(at("wait for the child"))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `witness`: writes down when it starts, is ready and has stopped, so that the order of several
+/// services can be read from one file.
+pub(super) fn witness(arguments: &mut Arguments) -> Outcome {
+    let ready_ms = arguments.option("--ready-ms", 0)?;
+    let stop_ms = arguments.option("--stop-ms", 0)?;
+    let (path, name): (PathBuf, String) = (arguments.needed("PATH")?, arguments.needed("NAME")?);
+    arguments.finish()?;
+    let termination = Termination::watch()?;
+    let file = File::options().append(true).create(true).open(&path);
+    let mut file = file.map_err(at(format!("open {}", path.display())))?;
+    // One write a line: appends of several processes do not mix.
+    let mut note = |what: &str| {
+        let line = format!("{name} {what}\n");
+        file.write_all(line.as_bytes()).map_err(at("write"))
+    };
+    note("starts")?;
+    if !termination.wait_for(Duration::from_millis(ready_ms))? {
+        note("is ready")?;
+        say("READY=1")?;
+        termination.wait()?;
+    }
+    // What comes after it must wait for its end, not only for its signal.
+    let (_never, nothing) = mpsc::channel::<()>();
+    let _ = nothing.recv_timeout(Duration::from_millis(stop_ms));
+    note("stops")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,47 @@
+//! The real PID 1, supervisor and command line, without a VM. `cargo xtask test process [NAME]`.
+//!
+//! One after the other: several of them load the whole machine. Needs root, a cgroup2 mount and
+//! util-linux. `ROLLINIT_SEED` replays the random moments of a run, which prints its seed.
+
+mod process {
+    pub mod control;
+    pub mod deaths;
+    pub mod ends;
+    pub mod random;
+    pub mod services;
+}
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use process::{control, deaths, ends, services};
+use std::process::ExitCode;
+
+/// A test's name and what it does.
+type Test = (&'static str, fn() -> anyhow::Result<()>);
+
+const TESTS: [Test; 16] = [
+    ("born-clean", services::born_clean),
+    ("notify-and-order", services::notify_and_order),
+    ("notify-never", services::notify_never),
+    ("broken-definition", services::broken_definition),
+    ("stop-timeout", services::stop_timeout),
+    ("power-off-in-namespace", ends::power_off_in_namespace),
+    ("reboot-as-subreaper", ends::reboot_as_subreaper),
+    ("exits-accounted", ends::exits_accounted),
+    ("orphans-go-with-their-service", ends::orphans_go_with_their_service),
+    ("fork-bomb", ends::fork_bomb),
+    ("owner-deaths", deaths::owner_deaths),
+    ("owner-death-under-load", deaths::owner_death_under_load),
+    ("kept-socket", deaths::kept_socket),
+    ("output-outlives-owner", deaths::output_outlives_owner),
+    ("roles", control::roles),
+    ("foreign-client", control::foreign_client),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trial = |(name, test): Test| {
+        Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+    };
+    libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect()).exit_code()
+}

@@ -1,0 +1,268 @@
+//! Deaths of the supervisor and of a web app: what must not be seen of them.
+
+use super::random::Random;
+use anyhow::{Context, Result, ensure};
+use qemu_tests::contained::{Contained, PATIENCE, Place, service_of};
+use qemu_tests::load::{self, Plan};
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Command;
+
+/// Deaths of the supervisor.
+const DEATHS: u64 = 200;
+
+/// Longest random time between two deaths, in microseconds: longer than a supervisor takes to come
+/// up, so that some deaths fall into that and some after it.
+const BETWEEN_US: u64 = 60_000;
+
+/// Requests a second.
+const RATE: u32 = 100;
+
+/// The services of the test: one for each way to be that a supervisor must not forget.
+fn define_all(host: &Contained) -> Result<()> {
+    host.define_app("steady", &["hang"], "")?;
+    host.define_app("ready", &["notify", "--status", "warm", "--main-pid"], "kind = \"notify\"")?;
+    host.define_app("by-hand", &["hang"], "")?;
+    host.define_app("once", &["exit", "0"], "kind = \"oneshot\"")?;
+    let hour = "restart = { backoff-min = \"1h\", backoff-max = \"1h\" }";
+    host.define_app("long-backoff", &["exit", "3"], hour)?;
+    let seconds = "restart = { backoff-min = \"2s\", backoff-max = \"2s\" }";
+    host.define_app("short-backoff", &["crash", "--code", "4"], seconds)?;
+    let twice = "kind = \"notify\"\nrestart = { backoff-min = \"1ms\", backoff-max = \"1ms\", intensity = 2, \
+                 period = \"1h\" }";
+    host.define_app("given-up", &["exit", "5"], twice)?;
+    let often = "restart = { backoff-min = \"20ms\", backoff-max = \"20ms\" }";
+    host.define_app("restless", &["crash", "--after-ms", "5"], often)?;
+    host.define_app("after-broken", &["hang"], "requires = [\"given-up\"]\nafter = [\"given-up\"]")
+}
+
+/// A status without what may change: the supervisor's pid and uptime, and the two
+/// services that live on while we look.
+fn lasting(status: &Value) -> Value {
+    let mut status = status.clone();
+    status["host"]["supervisor"] = Value::Null;
+    if let Some(services) = status["services"].as_array_mut() {
+        services
+            .retain(|service| service["name"] != "restless" && service["name"] != "short-backoff");
+    }
+    // What is said of them there changes with them.
+    if let Some(problems) = status["problems"].as_array_mut() {
+        problems.retain(|problem| {
+            let text = problem.to_string();
+            !text.contains("restless") && !text.contains("short-backoff")
+        });
+    }
+    status
+}
+
+/// Proof: 200 times the supervisor is killed at a random moment, while it runs or while it comes up,
+/// and each time `status --json` is compared with that before the first death: but for the
+/// supervisor's pid and uptime it is the same, so no pid changed, the service stopped by hand stays
+/// stopped, and every backoff window has the end it had. Two services live on meanwhile. The
+/// window that ends during the deaths must end in a start, not before its time. The runs of the
+/// restless one are all accounted for.
+pub fn owner_deaths() -> Result<()> {
+    let mut random = Random::seeded("owner-deaths")?;
+    let mut host = Contained::prepare()?;
+    define_all(&host)?;
+    host.start(Place::Subreaper)?;
+    for (name, state) in [
+        ("steady", "running"),
+        ("ready", "running"),
+        ("by-hand", "running"),
+        ("once", "done"),
+        ("long-backoff", "backoff"),
+        ("short-backoff", "backoff"),
+        ("given-up", "failed"),
+        ("after-broken", "blocked"),
+    ] {
+        host.wait_state(name, state)?;
+    }
+    host.must(&["stop", "by-hand"])?;
+    host.wait_service("ready", "said all", |service| service["status_text"] == "warm")?;
+    let first = host.status()?;
+    let expected = lasting(&first);
+    let mut windows = Windows::of(&first)?;
+    for death in 1..=DEATHS {
+        random.wait(BETWEEN_US);
+        host.until("there is a supervisor to kill", || host.kill_supervisor())?;
+        if random.below(4) == 0 {
+            // Its successor as well, on the way up.
+            random.wait(BETWEEN_US / 4);
+            host.kill_supervisor()?;
+        }
+        let status = host.wait("a supervisor answers", |_| true)?;
+        let now = lasting(&status);
+        ensure!(now == expected, "death {death}: {}\n{}", difference(&expected, &now), host.said());
+        windows.check(&status).with_context(|| format!("death {death}\n{}", host.said()))?;
+    }
+    ensure!(windows.ended >= 1, "no backoff window ended in all this time");
+    ensure!(host.service("restless")?["incarnation"].as_u64() > Some(10), "it should be restless");
+    Ok(())
+}
+
+/// What two services do that live on: counted over the deaths.
+struct Windows {
+    restart_at_ns: u64,
+    incarnation: u64,
+    restless: u64,
+    /// Windows of `short-backoff` that came to their end.
+    ended: u64,
+}
+
+impl Windows {
+    fn of(status: &Value) -> Result<Self> {
+        let short = service_of(status, "short-backoff")?;
+        Ok(Self {
+            restart_at_ns: short["restart_at_ns"].as_u64().context("a window")?,
+            incarnation: short["incarnation"].as_u64().context("an incarnation")?,
+            restless: 0,
+            ended: 0,
+        })
+    }
+
+    fn check(&mut self, status: &Value) -> Result<()> {
+        let short = service_of(status, "short-backoff")?;
+        let incarnation = short["incarnation"].as_u64().context("an incarnation")?;
+        let since_ns = short["since_ns"].as_u64().context("a time")?;
+        if incarnation == self.incarnation {
+            ensure!(short["restart_at_ns"].as_u64().is_none_or(|at| at == self.restart_at_ns));
+        } else {
+            ensure!(
+                incarnation == self.incarnation + 1,
+                "a run more than the window allows: {short}"
+            );
+            ensure!(since_ns >= self.restart_at_ns, "started before its time: {short}");
+            // Between its start and its end it has no window; look at it when it has one.
+            let Some(next_ns) = short["restart_at_ns"].as_u64() else { return Ok(()) };
+            ensure!(next_ns >= self.restart_at_ns + 2_000_000_000, "too short a window: {short}");
+            (self.restart_at_ns, self.incarnation) = (next_ns, incarnation);
+            self.ended += 1;
+        }
+        let restless = service_of(status, "restless")?;
+        let incarnation = restless["incarnation"].as_u64().context("an incarnation")?;
+        ensure!(incarnation >= self.restless, "a run was forgotten: {restless}");
+        let restarts = restless["restarts"].as_u64().context("restarts")?;
+        ensure!(incarnation - restarts <= 1, "a run is not accounted for: {restless}");
+        self.restless = incarnation;
+        Ok(())
+    }
+}
+
+/// The first place where two statuses differ.
+fn difference(before: &Value, after: &Value) -> String {
+    match (before, after) {
+        (Value::Object(a), Value::Object(b)) if a.len() == b.len() => a
+            .iter()
+            .find(|(key, value)| b.get(*key) != Some(value))
+            .map(|(key, value)| format!("{key}: {}", difference(value, &after[key])))
+            .unwrap_or_default(),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a
+            .iter()
+            .zip(b)
+            .find(|(a, b)| a != b)
+            .map(|(a, b)| format!("{}: {}", a["name"], difference(a, b)))
+            .unwrap_or_default(),
+        _ => format!("{before} became {after}"),
+    }
+}
+
+/// The web app behind a kept socket on a free port of the loopback.
+fn web() -> Result<(Contained, SocketAddr)> {
+    let mut host = Contained::prepare()?;
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = free.local_addr()?;
+    drop(free);
+    let more = format!(
+        "restart = {{ backoff-min = \"100ms\", backoff-max = \"200ms\" }}\n\
+         [[service.listen]]\nname = \"http\"\ntcp = \"{address}\"\n"
+    );
+    host.define_app("web", &["web"], &more)?;
+    host.settle(Place::Subreaper)?;
+    host.wait_state("web", "running")?;
+    Ok((host, address))
+}
+
+/// Proof: the load generator's own ledger and the server's. The supervisor is killed ten times
+/// under load: no request of any kind fails, the server is the same process all the time and has
+/// answered every id once.
+pub fn owner_death_under_load() -> Result<()> {
+    let (host, address) = web()?;
+    let before = host.service("web")?["pid"].clone();
+    let running = load::start(Plan::new(address, "owner", RATE, 60))?;
+    for _ in 0..10 {
+        ensure!(running.answered(40, PATIENCE), "the web app does not answer");
+        host.until("there is a supervisor to kill", || host.kill_supervisor())?;
+        host.wait("a supervisor answers", |_| true)?;
+    }
+    let report = running.stop();
+    ensure!(report.failed == 0, "{report}");
+    ensure!(host.service("web")?["pid"] == before, "the web app was restarted");
+    let ledger = load::ledger(address, "owner").map_err(anyhow::Error::msg)?;
+    ensure!((ledger.seen, ledger.repeated) == (report.sent, 0), "{ledger:?} of {report}");
+    Ok(())
+}
+
+/// Proof: the web app is killed five times under load. Requests that it had accepted die with it
+/// (they are reset or end early, once each), but nobody is refused: who comes while it is down waits
+/// in the kept socket's queue and is answered by the next run. Then `rollinit restart`, which lets
+/// it drain: nothing fails at all.
+pub fn kept_socket() -> Result<()> {
+    let (host, address) = web()?;
+    let running = load::start(Plan::new(address, "crash", RATE, 60))?;
+    for killed in 1..=5 {
+        ensure!(running.answered(40, PATIENCE), "the web app does not answer");
+        let pid = host.service("web")?["pid"].as_u64().context("it runs")?;
+        sys::cgroup::signal_process(u32::try_from(pid)?, 9)?;
+        host.wait_service("web", "is back", |service| {
+            service["state"] == "running" && service["incarnation"] == killed + 1
+        })?;
+    }
+    ensure!(running.answered(40, PATIENCE), "the web app does not answer");
+    let report = running.stop();
+    ensure!(!report.failures.contains_key("connection refused"), "{report}");
+    ensure!(!report.failures.contains_key("more than 2 s"), "{report}");
+    ensure!(report.instances.len() == 6, "{report}");
+
+    let running = load::start(Plan::new(address, "restart", RATE, 60))?;
+    for _ in 0..3 {
+        ensure!(running.answered(40, PATIENCE), "the web app does not answer");
+        host.must(&["restart", "web"])?;
+    }
+    ensure!(running.answered(40, PATIENCE), "the web app does not answer");
+    let report = running.stop();
+    ensure!(report.failed == 0, "a drained restart lost a request: {report}");
+    Ok(())
+}
+
+/// Proof: lines written before, around and after a death of the supervisor are all there, once and
+/// in order: the pipe and the ring are not the supervisor's.
+pub fn output_outlives_owner() -> Result<()> {
+    let mut host = Contained::prepare()?;
+    let script = "n=0; while [ $n -lt 300 ]; do n=$((n+1)); echo line $n; sleep 0.003; done; \
+                  echo end; exec sleep 1000";
+    host.define("counter", &["/bin/sh", "-c", script], "environment = { PATH = \"/bin\" }")?;
+    host.settle(Place::Subreaper)?;
+    for lines in [50, 100, 200] {
+        let written = format!("line {lines}\n");
+        host.until("it writes", || Ok(host.must(&["logs", "counter"])?.contains(&written)))?;
+        host.until("there is a supervisor to kill", || host.kill_supervisor())?;
+        host.wait("a supervisor answers", |_| true)?;
+    }
+    let mut command: Command = host.command()?;
+    command.args(["logs", "counter", "-n", "1000", "--json"]);
+    host.until("all is written", || {
+        let text = String::from_utf8(command.output()?.stdout)?;
+        Ok(text.contains("\"end\""))
+    })?;
+    let text = String::from_utf8(command.output()?.stdout)?;
+    let lines: Vec<String> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|record| Some(record["text"].as_str()?.to_owned()))
+        .filter(|line| line.starts_with("line "))
+        .collect();
+    let expected: Vec<String> = (1..=300).map(|number| format!("line {number}")).collect();
+    ensure!(lines == expected, "{lines:?}");
+    Ok(())
+}
