@@ -66,7 +66,7 @@ impl Host {
 
     fn started(&mut self, key: &str, incarnation: u64) -> Vec<Effect> {
         let (key, started_ns) = (key.to_owned(), self.now.0);
-        let pid = 100 + u32::try_from(incarnation).unwrap();
+        let pid = 100 + u32::try_from(incarnation).expect("small");
         self.step(Event::Started { key, incarnation, pid, started_ns })
     }
 
@@ -113,7 +113,7 @@ impl Host {
 }
 
 fn run(key: &str, incarnation: u64, state: RunState) -> Run {
-    let pid = 100 + u32::try_from(incarnation).unwrap();
+    let pid = 100 + u32::try_from(incarnation).expect("small");
     Run { key: key.to_owned(), incarnation, pid, started_ns: 0, stop_deadline_ns: None, state }
 }
 

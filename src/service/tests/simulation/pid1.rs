@@ -58,15 +58,10 @@ impl Pid1 {
         }
     }
 
-    /// A new owner reads the snapshot instead of what was on its way. Answers and `stuck` come
-    /// again, and what services said waits in their own sockets.
+    /// A new owner reads the snapshot instead of what was on its way. Answers were for the old one;
+    /// what services said waits in their own sockets.
     pub fn events_replaced(&mut self) {
-        self.queue.retain(|event| {
-            matches!(
-                event,
-                Event::Notified { .. } | Event::SpawnFailed { .. } | Event::Stuck { .. }
-            )
-        });
+        self.queue.retain(|event| matches!(event, Event::Notified { .. } | Event::Stuck { .. }));
     }
 
     /// The machine knows all that the snapshot says.
@@ -115,6 +110,8 @@ impl Pid1 {
                 assert!(!self.runs.keys().any(|(name, _)| *name == key), "forgets {key} alive");
                 self.keys.remove(&key);
                 self.ends_reported.retain(|(name, _), _| *name != key);
+                // Its notify sockets are gone with it.
+                self.queue.retain(|event| crate::event_key(event) != key);
             }
             Effect::Memo { key, bytes } => {
                 assert!(bytes.len() <= MEMO_BYTES_MAX);
