@@ -87,7 +87,7 @@ impl Agent {
         Ok(output.stdout)
     }
 
-    /// As [`Agent::rollinit`] for a command that ends the guest: there may be nobody left to answer.
+    /// As [`Agent::rollinit`] for a command that ends the guest: maybe nobody is left to answer.
     ///
     /// # Errors
     /// QEMU is gone.

@@ -42,7 +42,7 @@
 //! # How it works
 //!
 //! An event changes the memory of one service. Then every service whose surroundings changed looks
-//! around ([`order`](self)) until nobody has anything to do. The effects come out last: memos of all
+//! around ([`order`](self)) until nobody has anything to do. Effects come out last: memos of all
 //! that changed, then what to do, then answers to operators.
 
 mod adopt;

@@ -53,7 +53,7 @@ pub const ROOMS: [Room; 10] = [
         name: "qemu-tests",
         folder: "qemu-tests",
         rooms: &["sys"],
-        hires: &["anyhow", "serde", "serde_json", "signal-hook"],
+        hires: &["anyhow", "serde", "serde_json", "signal-hook", "tempfile"],
     },
     Room {
         name: "xtask",
