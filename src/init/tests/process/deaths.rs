@@ -2,9 +2,9 @@
 
 use crate::guest::Guest;
 use crate::owner::{Heard, Owner, spawn};
-use crate::proxy::ORPHANS;
+use crate::proxy::{BOMB, ORPHANS};
 use port::event::{Answer, Cause, Refusal};
-use port::packed::{Limits, ResourceLimit, Strings};
+use port::packed::Strings;
 use port::request::{KeepFd, Request, Scope, Shutdown, ShutdownKind};
 use port::snapshot::RunState;
 use std::os::fd::AsFd;
@@ -157,22 +157,21 @@ pub fn deadline_fires_without_owner() {
     assert!(end.ended_ns >= deadline_ns, "not before its time");
 }
 
-/// A shell that forks without end, capped at 100 processes of a user of its own: SIGKILL to the
-/// cgroup ends all of it, and the run is told as stopped.
+/// 63 processes, 32 of which fork without end: SIGKILL to the cgroup ends all of them, those being
+/// born too, and the run is told as stopped.
 pub fn fork_bomb_is_killed() {
     let guest = Guest::start();
     let (mut owner, _) = guest.attached();
     let cgroup = guest.make_cgroup("bomb.0");
-    let mut limits = Vec::new();
-    Limits::push(&mut limits, ResourceLimit { resource: 6, soft: 100, hard: 100 });
-    let script = b"/bin/sh\0-c\0bomb() { bomb | bomb & }; bomb; while :; do :; done\0";
-    let mut bomb = spawn("bomb", &cgroup, script);
-    bomb.limits = Limits::new(&limits, "limits").unwrap();
-    (bomb.user, bomb.group) = (54_321, 54_321);
+    let own = std::env::current_exe().unwrap();
+    let arguments = [own.to_str().unwrap().as_bytes(), b"\0"].concat();
+    let environment = format!("{BOMB}=5\0");
+    let mut bomb = spawn("bomb", &cgroup, &arguments);
+    bomb.environment = Strings::new(environment.as_bytes(), "environment").unwrap();
     owner.start(&bomb);
     let group = guest.root().group(&cgroup).unwrap();
     let deadline_ns = monotonic_ns() + 60 * NS_PER_S;
-    while group.processes().unwrap().len() < 50 {
+    while group.processes().unwrap().len() < 63 {
         assert!(monotonic_ns() < deadline_ns, "the bomb never went off");
         std::thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! The other lives of this program: the fake supervisor, and a maker of orphans.
+//! The other lives of this program: the fake supervisor, a maker of orphans, and a fork bomb.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -9,16 +9,22 @@ use sys::seqpacket;
 /// Set for a child that makes this many orphans.
 pub const ORPHANS: &str = "ROLLINIT_TEST_ORPHANS";
 
+/// Set for a fork bomb of so many generations.
+pub const BOMB: &str = "ROLLINIT_TEST_BOMB";
+
 /// Where the fake supervisor finds its test, below the run directory.
 pub const SOCKET: &str = "test";
 
 pub fn is_wanted() -> bool {
-    std::env::var_os("ROLLINIT_PORT_FD").is_some() || std::env::var_os(ORPHANS).is_some()
+    ["ROLLINIT_PORT_FD", ORPHANS, BOMB].iter().any(|name| std::env::var_os(name).is_some())
 }
 
 pub fn run() {
     if let Some(count) = std::env::var(ORPHANS).ok().and_then(|count| count.parse().ok()) {
         return make_orphans(count);
+    }
+    if let Some(generations) = std::env::var(BOMB).ok().and_then(|count| count.parse().ok()) {
+        bomb(generations);
     }
     let run = std::env::var("ROLLINIT_RUN").unwrap();
     let mut test = UnixStream::connect(Path::new(&run).join(SOCKET)).unwrap();
@@ -43,5 +49,26 @@ fn hand_over(test: &UnixStream) {
 fn make_orphans(count: usize) {
     for _ in 0..count {
         sys::helper::start(|| 0).unwrap();
+    }
+}
+
+/// Doubles with each generation; the last one forks without end, so that whenever it is killed
+/// some child is just being born. Bounded by generations and not by a limit of the kernel's, so
+/// that its size is known.
+fn bomb(generations: u32) -> ! {
+    for _ in 0..2 {
+        if generations > 0 {
+            sys::helper::start(|| bomb(generations - 1)).unwrap();
+        }
+    }
+    loop {
+        if generations == 0 {
+            sys::helper::start(|| 0).unwrap();
+            while let Some(dead) = sys::reap::peek().unwrap() {
+                sys::reap::release(dead.pid).unwrap();
+            }
+        } else {
+            sys::poll::until(&mut [], None).unwrap();
+        }
     }
 }
