@@ -422,6 +422,8 @@ impl Contained {
     fn clean_up(&mut self) -> Result<()> {
         self.cgroup.group("")?.kill().context("kill what is left")?;
         if let Some(child) = &mut self.child {
+            // It may not have come as far as to enter the cgroup.
+            child.kill().context("kill rollinit-init")?;
             child.wait().context("wait for rollinit-init")?;
         }
         let group = self.cgroup.group("")?;

@@ -84,8 +84,10 @@ pub struct Machine {
     pending: BTreeMap<String, Vec<Pending>>,
     /// (time, service), for the phases that time moves on.
     timers: BTreeSet<(u64, String)>,
-    /// Services that must look around.
+    /// Services whose surroundings changed: what they mean to others must be learnt anew.
     dirty: BTreeSet<String>,
+    /// Services that may have something to do.
+    restless: BTreeSet<String>,
     /// Services whose memory may have changed in this step.
     touched: BTreeSet<String>,
     effects: Vec<Effect>,
@@ -134,6 +136,7 @@ impl Machine {
             pending: BTreeMap::new(),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            restless: BTreeSet::new(),
             touched: BTreeSet::new(),
             effects: Vec::new(),
             now,
@@ -203,6 +206,7 @@ impl Machine {
 
     /// Lets everybody look around, then gives out the effects.
     fn finish(&mut self) -> Vec<Effect> {
+        self.learn();
         self.expire();
         self.settle();
         self.power_check();
@@ -248,7 +252,8 @@ impl Machine {
     fn expired(&mut self, key: &str) {
         let Some(unit) = self.units.get_mut(key) else { return };
         match unit.memory.phase {
-            Phase::Starting { .. } => self.ready_timeout(key),
+            // One that waits for its turn to go down is not hurried.
+            Phase::Starting { .. } if unit.down.is_none() => self.ready_timeout(key),
             Phase::Leaving { .. } => {
                 self.stop(key, memory::Then::Judge, "it takes too long to end")
             }

@@ -43,7 +43,8 @@ pub struct Run {
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// Cloned, its exec not yet known to have succeeded. `Started` or `SpawnFailed` must follow.
+    /// Cloned, its exec not yet known to have succeeded. `Started`, `SpawnFailed` or `Exited` must
+    /// follow; a shell that would not hear of the success shows the run as `Running`.
     Starting,
     /// Living.
     Running,

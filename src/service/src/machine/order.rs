@@ -47,21 +47,25 @@ impl Machine {
     /// it, and the last in the order goes down first. It ends: the order has no cycle, and a
     /// service that acted waits for an event.
     pub(super) fn settle(&mut self) {
-        let mut restless = BTreeSet::new();
-        loop {
-            while let Some(key) = self.dirty.pop_first() {
-                self.learn(&key);
-                // Whether it lives matters to those before it that want to go down after it.
-                let waiting = |name: &&str| self.units.get(*name).is_some_and(Unit::waits_to_stop);
-                restless.extend(self.graph.after(&key).filter(waiting).map(str::to_owned));
-                restless.insert(key);
-            }
-            let Some(key) = restless.pop_first() else { return };
+        self.learn();
+        while let Some(key) = self.restless.pop_first() {
             self.act(&key);
+            self.learn();
         }
     }
 
-    fn learn(&mut self, key: &str) {
+    /// Learns what all whose surroundings changed mean to the others now.
+    pub(super) fn learn(&mut self) {
+        while let Some(key) = self.dirty.pop_first() {
+            self.learn_one(&key);
+            // Whether it lives matters to those before it that want to go down after it.
+            let waiting = |name: &&str| self.units.get(*name).is_some_and(Unit::waits_to_stop);
+            self.restless.extend(self.graph.after(&key).filter(waiting).map(str::to_owned));
+            self.restless.insert(key);
+        }
+    }
+
+    fn learn_one(&mut self, key: &str) {
         let down = self.down(key);
         let Some(unit) = self.units.get_mut(key) else { return };
         let down_changed = unit.down != down;
@@ -73,6 +77,10 @@ impl Machine {
         let idle = unit.memory.phase == Phase::Idle && !unit.is_adopted;
         if condition_changed && idle && self.power.is_none() {
             self.tell_why_idle(key);
+        }
+        if down_changed {
+            // Time goes on for one that may stay up after all.
+            self.set_timer(key);
         }
         if condition_changed || down_changed {
             let near = self.graph.followers(key).chain(self.graph.requirers(key));
