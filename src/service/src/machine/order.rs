@@ -4,7 +4,6 @@ use super::memory::{Phase, Then};
 use super::{Machine, Unit};
 use crate::effect::Effect;
 use crate::record::What;
-use std::collections::BTreeSet;
 
 /// What a service means to those that wait for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
