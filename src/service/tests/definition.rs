@@ -146,7 +146,8 @@ fn slips() {
         ),
         (
             "oom-score-adjust = 1001",
-            "3:20: oom-score-adjust = 1001 is out of bounds (write oom-score-adjust = a number from -1000 to 1000)",
+            "3:20: oom-score-adjust = 1001 is out of bounds (write oom-score-adjust = a number \
+             from -1000 to 1000)",
         ),
         (
             "environment = { NOTIFY_SOCKET = 'x' }",
@@ -157,17 +158,20 @@ fn slips() {
         ("restart = 'always'", "3:11: restart is not a table (write [service.restart])"),
         (
             "restart.backoff-min = '1m'\nrestart.backoff-max = '1s'",
-            "3:1: backoff-min is longer than backoff-max (write a backoff-max that is not below backoff-min)",
+            "3:1: backoff-min is longer than backoff-max (write a backoff-max that is not below \
+             backoff-min)",
         ),
         ("restart.period = '1m'", "3:1: period without intensity (write intensity = 5 beside it)"),
         (
             "stop.timeout = 5",
-            "3:16: invalid type: integer `5`, expected a string (write timeout = \"200ms\", \"1.5s\", \"5m\", \"1h\" or \"1d\")",
+            "3:16: invalid type: integer `5`, expected a string (write timeout = \"200ms\", \
+             \"1.5s\", \"5m\", \"1h\" or \"1d\")",
         ),
         ("stop.signal = 'SIGTREM'", "3:15: no signal is named \"SIGTREM\" (write \"SIGTERM\")"),
         (
             "ready.timeout = '5s'",
-            "3:1: a service of kind \"simple\" is ready as soon as it runs (leave ready.timeout out, or write kind = \"notify\")",
+            "3:1: a service of kind \"simple\" is ready as soon as it runs (leave ready.timeout \
+             out, or write kind = \"notify\")",
         ),
         (
             "listen = [{ name = 'h', tcp = '[::]:0' }]",
@@ -175,11 +179,13 @@ fn slips() {
         ),
         (
             "listen = [{ name = 'h', tcp = '8080' }]",
-            "3:31: \"8080\" is not an address and a port (write \"[::]:8080\" for all addresses, or \"127.0.0.1:8080\")",
+            "3:31: \"8080\" is not an address and a port (write \"[::]:8080\" for all addresses, \
+             or \"127.0.0.1:8080\")",
         ),
         (
             "listen = [{ name = 'h' }]",
-            "3:11: a listening socket needs one of tcp and unix (write tcp = \"[::]:8080\" or unix = \"/run/x.sock\")",
+            "3:11: a listening socket needs one of tcp and unix (write tcp = \"[::]:8080\" or \
+             unix = \"/run/x.sock\")",
         ),
         (
             "limits.nofile = 'many'",
@@ -208,27 +214,23 @@ fn slips() {
 fn whole_files() {
     assert_eq!(
         bad(""),
-        [
-            "x.toml: there is no [service] table (write [service] and exec = [\"/path/of/program\"] below it)"
-        ]
+        ["x.toml: there is no [service] table (write [service] and exec = \
+             [\"/path/of/program\"] below it)"]
     );
     assert_eq!(
         bad("[app]\nexec = ['x']"),
-        [
-            "x.toml:1:1: [app] is not supported yet (write a [service] with its store path; apps come in a later version)"
-        ]
+        ["x.toml:1:1: [app] is not supported yet (write a [service] with its store path; apps \
+             come in a later version)"]
     );
     assert_eq!(
         bad("[service]"),
-        [
-            "x.toml:1:1: exec is missing or empty (write exec = [\"/path/of/program\", \"argument\"])"
-        ]
+        ["x.toml:1:1: exec is missing or empty (write exec = [\"/path/of/program\", \
+             \"argument\"])"]
     );
     assert_eq!(
         bad("[service]\nexec = ['x']"),
-        [
-            "x.toml:2:9: the program \"x\" is not an absolute path (write its whole path: no PATH is searched)"
-        ]
+        ["x.toml:2:9: the program \"x\" is not an absolute path (write its whole path: no PATH \
+             is searched)"]
     );
     let forking = bad("[service]\nexec = ['/bin/x']\nkind = 'forking'");
     assert!(forking[0].contains("\"forking\" is not supported yet"), "{forking:?}");
@@ -281,15 +283,12 @@ fn broken_ones_do_not_keep_the_others() {
     let lines: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     let has = |line: &str| assert!(lines.iter().any(|known| known == line), "{lines:#?}");
     has("web.toml:3:13: requires names \"databse\", which is no service here (write \"database\")");
-    has(
-        "early.toml:3:10: after names \"network\", which is no service here (define it, or leave it out)",
-    );
-    has(
-        "x.toml:3:10: x waits for itself: w after x after y after z after w (leave out that x is after y, or another)",
-    );
-    has(
-        "w.toml:3:11: z waits for itself: w after x after y after z after w (leave out that z is after w, or another)",
-    );
+    has("early.toml:3:10: after names \"network\", which is no service here (define it, or leave \
+         it out)");
+    has("x.toml:3:10: x waits for itself: w after x after y after z after w (leave out that x is \
+         after y, or another)");
+    has("w.toml:3:11: z waits for itself: w after x after y after z after w (leave out that z is \
+         after w, or another)");
     let warnings = loaded.problems.iter().filter(|one| one.severity == Severity::Warning);
     assert_eq!(warnings.count(), 1);
     assert!(lines.iter().any(|line| line.starts_with("no/name.toml: ")), "{lines:#?}");
@@ -310,7 +309,8 @@ fn caps() {
 /// Total on any bytes that are text: mutilated sound files are read or refused, never a panic.
 #[test]
 fn cut_files_never_panic() {
-    let text = "[service]\nexec = [\"/bin/x\"]\nenvironment = { A = \"€\" }\n[[service.listen]]\nname = \"h\"\ntcp = \"[::]:1\"\n";
+    let text = "[service]\nexec = [\"/bin/x\"]\nenvironment = { A = \"€\" \
+     }\n[[service.listen]]\nname = \"h\"\ntcp = \"[::]:1\"\n";
     for (end, _) in text.char_indices() {
         let _ = parse("x.toml", &text[..end]);
         let _ = parse("x.toml", &text[end..]);
