@@ -30,7 +30,7 @@ usage: rollinit-testapp MODE [OPTION …]
   orphans COUNT             leaves COUNT children that end at once to whoever adopts orphans
   children COUNT            starts COUNT children that wait for ever, then waits for SIGTERM
   forkbomb                  doubles until it cannot; its processes ignore SIGTERM
-  witness PATH NAME [--ready-ms N] [--stop-ms N]
+  witness PATH NAME [--ready-ms N] [--ready-when FILE] [--stop-ms N]
                             appends \"NAME starts\", \"NAME is ready\", \"NAME stops\" to PATH
   net ADDRESS/PREFIX [GATEWAY]
                             gives lo and the first Ethernet interface their addresses

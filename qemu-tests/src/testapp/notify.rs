@@ -11,6 +11,9 @@ use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 use std::time::Duration;
 
+/// Pause between two looks for the file of `--ready-when`.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Sends one datagram to `NOTIFY_SOCKET`; false if there is none.
 pub(super) fn say(text: &str) -> Result<bool, Failure> {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(false) };
@@ -53,6 +56,7 @@ pub(super) fn run(arguments: &mut Arguments) -> Outcome {
 /// services can be read from one file.
 pub(super) fn witness(arguments: &mut Arguments) -> Outcome {
     let ready_ms = arguments.option("--ready-ms", 0)?;
+    let gate: Option<PathBuf> = arguments.option_if_any("--ready-when")?;
     let stop_ms = arguments.option("--stop-ms", 0)?;
     let (path, name): (PathBuf, String) = (arguments.needed("PATH")?, arguments.needed("NAME")?);
     arguments.finish()?;
@@ -65,7 +69,11 @@ pub(super) fn witness(arguments: &mut Arguments) -> Outcome {
         file.write_all(line.as_bytes()).map_err(at("write"))
     };
     note("starts")?;
-    if !termination.wait_for(Duration::from_millis(ready_ms))? {
+    let mut asked_to_end = termination.wait_for(Duration::from_millis(ready_ms))?;
+    while !asked_to_end && gate.as_ref().is_some_and(|gate| !gate.exists()) {
+        asked_to_end = termination.wait_for(LOOK_AGAIN)?;
+    }
+    if !asked_to_end {
         note("is ready")?;
         say("READY=1")?;
         termination.wait()?;
