@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 8] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -33,6 +33,11 @@ const NEEDS: [Need; 7] = [
         met: || has_program("depmod"),
         package: "kmod",
         reason: "the order of the guests' kernel modules",
+    },
+    Need {
+        met: || has_program("cpio"),
+        package: "cpio",
+        reason: "reads what our image writer wrote, in its tests",
     },
     Need {
         met: || has_program("unshare"),
