@@ -45,6 +45,12 @@ const SECONDS: u64 = 300;
 const KILL: u8 = 9;
 
 fn started(name: &str) -> Result<(Guest, View)> {
+    let mut guest = up(name)?;
+    let view = View::settled(&mut guest.agent, PATIENCE)?;
+    Ok((guest, view))
+}
+
+fn up(name: &str) -> Result<Guest> {
     let mut guest = guests::boot(name)?.start()?;
     guest.agent.hello(PATIENCE).with_context(|| {
         let console = guest.console.so_far();
@@ -52,8 +58,7 @@ fn started(name: &str) -> Result<(Guest, View)> {
         let tail: Vec<&str> = console.lines().skip(start).collect();
         format!("the guest does not come up; its console says:\n{}", tail.join("\n"))
     })?;
-    let view = View::settled(&mut guest.agent, PATIENCE)?;
-    Ok((guest, view))
+    Ok(guest)
 }
 
 /// Proof: the agent answers, so kernel, stage 1, PID 1, supervisor and services came up in a row.
@@ -113,9 +118,15 @@ fn prepared(guest: &mut Guest) -> Result<()> {
 }
 
 /// Proof: without an initramfs nobody but PID 1 can have made the API mounts; the root is read from
-/// the kernel's own list.
+/// the kernel's own list. Modules are stage 1's business: there is no network, and all else runs.
 fn boot_nvme(name: &str) -> Result<()> {
-    let (mut guest, _) = started(name)?;
+    let mut guest = up(name)?;
+    let view = View::until(&mut guest.agent, PATIENCE, |view| {
+        view.service("worker")["state"] == "running" && view.service("network")["state"] == "failed"
+    })?;
+    for service in ["web", "nginx", "chain-c"] {
+        ensure!(view.service(service)["state"] == "running", "{service}: {:#}", view.0);
+    }
     let mounts = guest.agent.read("/proc/mounts")?;
     for (place, kind) in [
         ("/", "ext4"),
