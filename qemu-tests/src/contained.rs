@@ -7,6 +7,7 @@
 use crate::guest::image::target;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -35,6 +36,10 @@ pub const READ_GROUP: u32 = 64_002;
 
 /// A uid that no account of a host has. Its RLIMIT_NPROC counts our processes alone.
 pub const NOBODY: u32 = 64_009;
+
+/// The programs of the triple, and the one that services run.
+pub const PROGRAMS: [&str; 4] =
+    ["rollinit-init", "rollinit-supervisor", "rollinit", "rollinit-testapp"];
 
 /// How PID 1 is contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,7 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Contained {
     folder: TempDir,
-    programs: PathBuf,
+    programs: BTreeMap<&'static str, PathBuf>,
     cgroup: Root,
     place: Place,
     child: Option<Child>,
@@ -89,18 +94,24 @@ impl Log {
     }
 }
 
-/// Where the programs under test are: `ROLLINIT_BIN`, else what `cargo xtask build` made.
+/// The programs under test by name: in the folder `ROLLINIT_BIN` if that is set, else where
+/// `cargo xtask build` puts what ships and what only tests run.
 ///
 /// # Errors
 /// One is missing; the text names the cure.
-pub fn programs() -> Result<PathBuf> {
-    let folder = std::env::var_os("ROLLINIT_BIN").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| target().join("out/bin"));
-    for name in ["rollinit-init", "rollinit-supervisor", "rollinit", "rollinit-testapp"] {
-        let path = folder.join(name);
-        ensure!(path.is_file(), "{} is missing; run `cargo xtask build`", path.display());
-    }
-    std::path::absolute(&folder).with_context(|| format!("find {}", folder.display()))
+fn programs() -> Result<BTreeMap<&'static str, PathBuf>> {
+    let folders = match std::env::var_os("ROLLINIT_BIN") {
+        Some(folder) => vec![PathBuf::from(folder)],
+        None => ["out/bin", "out/test-apps/bin"].map(|name| target().join(name)).to_vec(),
+    };
+    let find = |name: &'static str| {
+        let path = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+        let path = path.with_context(|| {
+            format!("{name} is in none of {folders:?}; run `cargo xtask build`")
+        })?;
+        Ok((name, std::path::absolute(&path)?))
+    };
+    PROGRAMS.into_iter().map(find).collect()
 }
 
 impl Contained {
@@ -136,10 +147,10 @@ impl Contained {
         self.folder.path().join(name)
     }
 
-    /// One of the programs under test.
+    /// One of [`PROGRAMS`].
     #[must_use]
-    pub fn program(&self, name: &str) -> PathBuf {
-        self.programs.join(name)
+    pub fn program(&self, name: &str) -> &Path {
+        &self.programs[name]
     }
 
     /// Where the definitions are.
@@ -191,6 +202,7 @@ impl Contained {
         }
         command.args(["--", "/bin/sh", "-c", MOUNT]).arg(self.path("group"));
         command.arg(self.program("rollinit-init")).arg("--contained");
+        command.arg("--supervisor").arg(self.program("rollinit-supervisor"));
         command.arg("--definitions").arg(self.definitions());
         command.arg("--run").arg(self.path("run"));
         command.arg("--cgroup").arg(self.cgroup.path());
