@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 17] = [
+const TESTS: [Test; 18] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -31,6 +31,7 @@ const TESTS: [Test; 17] = [
     ("fork-bomb", ends::fork_bomb),
     ("owner-deaths", deaths::owner_deaths),
     ("owner-deaths-in-namespace", deaths::owner_deaths_in_namespace),
+    ("orders-in-flight", deaths::orders_in_flight),
     ("owner-death-under-load", deaths::owner_death_under_load),
     ("kept-socket", deaths::kept_socket),
     ("output-outlives-owner", deaths::output_outlives_owner),

@@ -1,12 +1,12 @@
 //! Deaths of the supervisor and of a web app: what must not be seen of them.
 
 use super::random::Random;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use qemu_tests::contained::{Contained, PATIENCE, Place, service_of};
 use qemu_tests::load::{self, Plan};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Deaths of the supervisor of an ordinary process, and of one in a pid namespace.
 const DEATHS: u64 = 200;
@@ -181,6 +181,52 @@ fn difference(before: &Value, after: &Value) -> String {
         _ => format!("{before} became {after}"),
     }
 }
+
+/// Proof: 60 orders, stop, start and restart in turn, each with a death of the supervisor at a random
+/// moment of it. An order that was answered "done" is done; one whose answer was lost is either done
+/// or not begun, never half done: the service comes to rest, running as exactly the one process that
+/// the status names, or stopped with none. No run number is used twice.
+pub fn orders_in_flight() -> Result<()> {
+    let mut random = Random::seeded("orders-in-flight")?;
+    let mut host = Contained::prepare()?;
+    host.define_app("web", &["notify", "--delay-ms", "2"], "kind = \"notify\"")?;
+    host.settle(Place::Subreaper)?;
+    let (mut done, mut lost, mut incarnation) = (0, 0, 1);
+    for (order, state) in [("stop", "stopped"), ("start", "running"), ("restart", "running")]
+        .into_iter()
+        .cycle()
+        .take(60)
+    {
+        let mut command = host.command()?;
+        command.args([order, "web"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut asked = command.spawn()?;
+        random.wait(BETWEEN_US / 4);
+        host.kill_supervisor()?;
+        let code = asked.wait()?.code();
+        let service = host.wait_service("web", "is at rest", |service| {
+            service["state"] == "running" || service["state"] == "stopped"
+        })?;
+        match code {
+            Some(0) => {
+                done += 1;
+                ensure!(service["state"] == state, "{order} was done: {service}\n{}", host.said());
+            }
+            Some(UNREACHABLE) => lost += 1,
+            code => bail!("{order} exited with {code:?}\n{}", host.said()),
+        }
+        let processes: Vec<u64> = host.processes("web")?.into_iter().map(u64::from).collect();
+        let named: Vec<u64> = service["pid"].as_u64().into_iter().collect();
+        ensure!(processes == named, "{order}: {processes:?} live; {service}\n{}", host.said());
+        let newest = service["incarnation"].as_u64().context("an incarnation")?;
+        ensure!(newest >= incarnation && newest <= incarnation + 2, "{order}: {service}");
+        incarnation = newest;
+    }
+    ensure!(done > 0 && lost > 0, "{done} orders done, {lost} lost: no death fell into an order");
+    Ok(())
+}
+
+/// Exit code of the command line when the supervisor went away before it answered.
+const UNREACHABLE: i32 = 3;
 
 /// The web app behind a kept socket on a free port of the loopback.
 fn web() -> Result<(Contained, SocketAddr)> {

@@ -1,34 +1,29 @@
 //! Notify sockets: one a run, so that the address says who speaks.
 
-use crate::logs::Left;
 use crate::watch::{Held, Ticket};
 use service::Notification;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use sys::notify::{DATAGRAM_BYTES_MAX, create, receive};
+use sys::notify::{DATAGRAM_BYTES_MAX, create, peek, receive};
 
-/// Datagrams taken from one socket in a turn. The queue holds `net.unix.max_dgram_qlen` (512), so
+/// Datagrams heard from one socket in a turn. The queue holds `net.unix.max_dgram_qlen` (512), so
 /// this empties it, and a service that sends without end holds up nobody.
-const TURN_DATAGRAMS: usize = 1024;
+pub const TURN_DATAGRAMS: usize = 1024;
 
 /// A run: whose and which.
 pub type RunName = (String, u64);
 
-/// A run's socket.
-#[derive(Debug)]
-struct Socket {
-    held: Held,
-    /// What was taken from it and not yet given out.
-    early: Vec<(Notification, u32)>,
-}
+/// A socket that is gone, or cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
 
 /// All of them.
 #[derive(Debug)]
 pub struct Notify {
     directory: PathBuf,
-    sockets: BTreeMap<RunName, Socket>,
+    sockets: BTreeMap<RunName, Held>,
 }
 
 impl Notify {
@@ -73,50 +68,52 @@ impl Notify {
         socket: OwnedFd,
     ) -> io::Result<Ticket> {
         let (held, ticket) = Held::new(socket)?;
-        let socket = Socket { held, early: Vec::new() };
-        self.sockets.insert((service.to_owned(), incarnation), socket);
+        self.sockets.insert((service.to_owned(), incarnation), held);
         Ok(ticket)
     }
 
-    /// Whether the run has said something that was not given out yet.
-    pub fn has_words(&mut self, service: &str, incarnation: u64) -> bool {
-        let (said, _) = self.drain(service, incarnation);
-        let any = !said.is_empty();
-        if let Some(socket) = self.sockets.get_mut(&(service.to_owned(), incarnation)) {
-            socket.early = said;
-        }
-        any
+    /// Whether the run has said something that nobody has acted on yet.
+    #[must_use]
+    pub fn has_words(&self, service: &str, incarnation: u64) -> bool {
+        matches!(self.next(service, incarnation), Ok(Some(_)))
     }
 
-    /// Takes what the run said, with the senders' pids, at most one turn's worth.
-    pub fn drain(&mut self, service: &str, incarnation: u64) -> (Vec<(Notification, u32)>, Left) {
-        let Some(socket) = self.sockets.get_mut(&(service.to_owned(), incarnation)) else {
-            return (Vec::new(), Left::Broken);
-        };
-        let mut said = std::mem::take(&mut socket.early);
+    /// What the run said next, with the sender's pid. It stays in the socket until [`Notify::done`]:
+    /// should this supervisor die before its memo of it is with PID 1, the next one hears it too.
+    ///
+    /// # Errors
+    /// The socket is gone or cannot be read, which is said.
+    pub fn next(
+        &self,
+        service: &str,
+        incarnation: u64,
+    ) -> Result<Option<(Notification, u32)>, Broken> {
+        let name = (service.to_owned(), incarnation);
+        let held = self.sockets.get(&name).ok_or(Broken)?;
         let mut buffer = [0; DATAGRAM_BYTES_MAX];
-        for _ in 0..TURN_DATAGRAMS {
-            match receive(socket.held.fd(), &mut buffer) {
-                Ok(Some(datagram)) => {
-                    // A datagram that was cut may say half a word; a status text loses its tail.
-                    let mut length = datagram.length.min(buffer.len());
-                    if datagram.truncated {
-                        let end = buffer[..length].iter().rposition(|byte| *byte == b'\n');
-                        length = end.unwrap_or(0);
-                        tracing::warn!(
-                            "{service}: a notification above {DATAGRAM_BYTES_MAX} bytes was cut"
-                        );
-                    }
-                    said.push((Notification::parse(&buffer[..length]), datagram.pid));
-                }
-                Ok(None) => return (said, Left::Nothing),
-                Err(error) => {
-                    tracing::error!("{service}: its notify socket cannot be read: {error}");
-                    return (said, Left::Broken);
-                }
+        let datagram = peek(held.fd(), &mut buffer).map_err(|error| {
+            tracing::error!("{service}: its notify socket cannot be read: {error}");
+            Broken
+        })?;
+        Ok(datagram.map(|datagram| {
+            // A datagram that was cut may say half a word; a status text loses its tail.
+            let mut length = datagram.length.min(buffer.len());
+            if datagram.truncated {
+                length = buffer[..length].iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+                tracing::warn!(
+                    "{service}: a notification above {DATAGRAM_BYTES_MAX} bytes was cut"
+                );
             }
+            (Notification::parse(&buffer[..length]), datagram.pid)
+        }))
+    }
+
+    /// What [`Notify::next`] showed was acted on.
+    pub fn done(&self, service: &str, incarnation: u64) {
+        if let Some(held) = self.sockets.get(&(service.to_owned(), incarnation)) {
+            // What cannot be read now cannot be read next time either, and is said then.
+            let _ = receive(held.fd(), &mut [0; 1]);
         }
-        (said, Left::More)
     }
 
     /// Drops a run's socket and its address.
@@ -157,16 +154,20 @@ mod tests {
                 let words = [&datagram[..], b"\nREADY=1"].concat();
                 sender.send_to(&words, notify.path("web", 1)).expect("send");
             }
-            prop_assert_eq!(notify.has_words("web", 1), !datagrams.is_empty());
-            let (said, left) = notify.drain("web", 1);
-            prop_assert_eq!((said.len(), left), (datagrams.len(), Left::Nothing));
-            for ((notification, pid), datagram) in said.iter().zip(&datagrams) {
-                prop_assert_eq!(*pid, std::process::id());
+            for datagram in &datagrams {
+                let heard = notify.next("web", 1);
+                prop_assert_eq!(&heard, &notify.next("web", 1), "a look leaves it there");
+                let (notification, pid) = heard.ok().flatten().expect("a datagram");
+                prop_assert_eq!(pid, std::process::id());
                 let fits = datagram.len() + 8 <= DATAGRAM_BYTES_MAX;
                 prop_assert_eq!(notification.ready, fits);
+                prop_assert!(notify.has_words("web", 1));
+                notify.done("web", 1);
             }
+            prop_assert_eq!(notify.next("web", 1), Ok(None));
             notify.remove("web", 1);
             prop_assert!(!notify.path("web", 1).exists());
+            prop_assert_eq!(notify.next("web", 1), Err(Broken));
         }
     }
 }

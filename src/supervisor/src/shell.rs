@@ -9,7 +9,7 @@ use crate::clock;
 use crate::groups::Groups;
 use crate::history::History;
 use crate::logs::{Left, Logs};
-use crate::notify::Notify;
+use crate::notify::{Broken, Notify, TURN_DATAGRAMS};
 use crate::port::{Incoming, Port, PortError};
 use crate::settings::Settings;
 use crate::translate;
@@ -182,20 +182,26 @@ impl Shell {
         Ok(())
     }
 
-    /// Takes what a run said.
+    /// Acts on what a run said, one word after the other: each leaves the socket only when what
+    /// follows from it, the memo above all, was sent to PID 1.
     fn hear(&mut self, key: &str, incarnation: u64) -> Result<Left, PortError> {
-        let (said, left) = self.notify.drain(key, incarnation);
-        for (mut notification, sender_pid) in said {
+        for _ in 0..TURN_DATAGRAMS {
+            let (mut notification, sender_pid) = match self.notify.next(key, incarnation) {
+                Ok(Some(said)) => said,
+                Ok(None) => return Ok(Left::Nothing),
+                Err(Broken) => return Ok(Left::Broken),
+            };
             if let Some(pid) = notification.main_pid
                 && !self.groups.holds(key, pid)
             {
                 tracing::warn!("{key}: MAINPID={pid} is not of this service and is ignored");
                 notification.main_pid = None;
             }
-            let key = key.to_owned();
-            self.step(Event::Notified { key, incarnation, notification, sender_pid })?;
+            let name = key.to_owned();
+            self.step(Event::Notified { key: name, incarnation, notification, sender_pid })?;
+            self.notify.done(key, incarnation);
         }
-        Ok(left)
+        Ok(Left::More)
     }
 
     fn answer(&mut self, sequence: u64, answer: Answer) -> Result<(), PortError> {

@@ -9,7 +9,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with, sockopt,
 };
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// One datagram's bytes that are looked at: systemd's own cap (`NOTIFY_BUFFER_MAX`, one page).
@@ -51,7 +51,24 @@ pub fn create(path: &Path, user: u32, group: u32) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of recvmsg(2) but `EAGAIN` and `EINTR`.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
-    let descriptor = socket.as_fd().as_raw_fd();
+    receive_with(socket.as_fd(), buffer, 0)
+}
+
+/// Looks at the next datagram and leaves it where it is: who dies before it has acted on what it
+/// read leaves the words to its successor.
+///
+/// # Errors
+/// As [`receive`].
+pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    receive_with(socket.as_fd(), buffer, libc::MSG_PEEK)
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: i32,
+) -> io::Result<Option<Datagram>> {
+    let descriptor = socket.as_raw_fd();
     let mut control = Control([0; CONTROL_BYTES]);
     loop {
         let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -61,7 +78,7 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagr
         header.msg_iovlen = 1;
         header.msg_control = control.0.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_BYTES;
-        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let flags = flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         // SAFETY: `header` points to one live iovec over `buffer` and to `control`, both with
         // their true lengths, and nothing else refers to them during the call.
         let count = unsafe { libc::recvmsg(descriptor, &raw mut header, flags) };
@@ -135,7 +152,9 @@ mod tests {
         sender.send_to(b"READY=1", &path).expect("short");
         sender.send_to(b"STATUS=long", &path).expect("long");
         let pid = std::process::id();
+        let seen = peek(&socket, &mut buffer).expect("peek").expect("datagram");
         let short = receive(&socket, &mut buffer).expect("receive").expect("datagram");
+        assert_eq!(seen, short, "a look leaves it there");
         assert_eq!(short, Datagram { length: 7, pid, truncated: false });
         assert_eq!(&buffer[..7], b"READY=1");
         let long = receive(&socket, &mut buffer).expect("receive").expect("datagram");
