@@ -78,8 +78,8 @@ impl Notify {
         matches!(self.next(service, incarnation), Ok(Some(_)))
     }
 
-    /// What the run said next, with the sender's pid. It stays in the socket until [`Notify::done`]:
-    /// should this supervisor die before its memo of it is with PID 1, the next one hears it too.
+    /// What the run said next, with the sender's pid. It stays there until [`Notify::done`]: should
+    /// this supervisor die before its memo of it is with PID 1, the next one hears it too.
     ///
     /// # Errors
     /// The socket is gone or cannot be read, which is said.
