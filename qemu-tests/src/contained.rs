@@ -300,6 +300,18 @@ impl Contained {
         Ok(output.stdout)
     }
 
+    /// Runs `rollinit` with words that end the host. The command line may be killed before it can
+    /// answer: it lives in the pid namespace that ends. [`Contained::ended`] tells what came of it.
+    ///
+    /// # Errors
+    /// It cannot be run, or it says that it failed.
+    pub fn must_end(&self, words: &[&str]) -> Result<()> {
+        let output = self.rollinit(words)?;
+        let fine = output.code.is_none_or(|code| code == 0);
+        ensure!(fine, "rollinit {words:?}: {output:?}\n{}", self.said());
+        Ok(())
+    }
+
     /// `rollinit status --json`.
     ///
     /// # Errors

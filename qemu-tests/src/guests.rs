@@ -4,7 +4,7 @@ use crate::guest::{Boot, Disk};
 use anyhow::{Result, bail};
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 11] = [
+pub const GUESTS: [(&str, &str); 12] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -15,8 +15,13 @@ pub const GUESTS: [(&str, &str); 11] = [
     ("failing-root", "demo"),
     ("broken-definition", "broken"),
     ("shutdown-order", "demo"),
+    ("foreign-client", "foreign"),
     ("demo", "demo"),
 ];
+
+/// Where the guest `foreign-client` carries connections to its control socket
+/// (`guests/foreign.nix`).
+pub const RELAY_PORT: u16 = 8082;
 
 /// The configuration that the guest of `name` is built from.
 ///
@@ -44,6 +49,7 @@ pub fn boot(name: &str) -> Result<Boot> {
         "failing-root" => {
             boot.words.push("root=PARTUUID=00000000-dead-beef-0000-000000000000".to_owned());
         }
+        "foreign-client" => boot.ports.push(RELAY_PORT),
         _ => {}
     }
     Ok(boot)

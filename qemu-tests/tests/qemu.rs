@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 10] = [
+const TESTS: [Test; 11] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -25,7 +25,27 @@ const TESTS: [Test; 10] = [
     ("failing-root", failing_root),
     ("broken-definition", broken_definition),
     ("shutdown-order", shutdown_order),
+    ("foreign-client", foreign_client),
 ];
+
+/// Reads a real guest through Python's `varlink`, which knows of rollinit only what the socket
+/// tells it; argument: the port.
+const FOREIGN: &str = "\
+import sys, varlink
+client = varlink.Client('tcp:127.0.0.1:' + sys.argv[1])
+with client.open('io.rollinit.Supervisor') as host:
+    status = host.GetStatus()
+    assert status['host']['init']['pid'] == 1, status['host']
+    states = {service['name']: service['state'] for service in status['services']}
+    assert states['web'] == 'running', states
+    try:
+        host.Stop('web')
+    except varlink.VarlinkError as error:
+        assert error.error() == 'io.rollinit.Supervisor.NotPermitted', error.error()
+    else:
+        sys.exit('a service may stop others')
+print('understood')
+";
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -92,7 +112,8 @@ fn boot(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What PID 1 does to a machine before its loop (docs/traps.md), as the kernel shows it. The guest's
+/// What PID 1 does to a machine before its loop (docs/traps.md), and the cgroups' weights and
+/// default limit, as the kernel shows them. The guest's
 /// command line has `panic=-1`, which must stay.
 fn prepared(guest: &mut Guest) -> Result<()> {
     for (file, value) in [
@@ -102,6 +123,14 @@ fn prepared(guest: &mut Guest) -> Result<()> {
         ("net/unix/max_dgram_qlen", "512"),
     ] {
         let found = guest.agent.read(&format!("/proc/sys/{file}"))?;
+        ensure!(found.trim() == value, "{file} is {found:?}, not {value:?}");
+    }
+    for (file, value) in [
+        ("rollinit/cpu.weight", "1000"),
+        ("rollinit/memory.min", "33554432"),
+        ("services/web.0/pids.max", "4096"),
+    ] {
+        let found = guest.agent.read(&format!("/sys/fs/cgroup/{file}"))?;
         ensure!(found.trim() == value, "{file} is {found:?}, not {value:?}");
     }
     let mounts = guest.agent.read("/proc/1/mountinfo")?;
@@ -298,5 +327,21 @@ fn shutdown_order(name: &str) -> Result<()> {
     let places = [place("chain-c"), place("chain-b"), place("chain-a")];
     ensure!(places.iter().all(Option::is_some), "not all stopped by signal: {places:?}");
     ensure!(places.is_sorted(), "not in reverse order: {places:?}");
+    Ok(())
+}
+
+/// Proof: a client that is none of ours learns the interface from the guest's socket, reads its
+/// status, and is told by a named error that, coming from inside a service, it may only read.
+fn foreign_client(name: &str) -> Result<()> {
+    let (mut guest, _) = started(name)?;
+    let port = guest.address(guests::RELAY_PORT)?.port().to_string();
+    let python = image::target().join("venv/bin/python3");
+    let output = Command::new(&python)
+        .args(["-c", FOREIGN, &port])
+        .output()
+        .with_context(|| format!("run {}: `cargo xtask setup` makes it", python.display()))?;
+    ensure!(output.stdout == b"understood\n", "{output:?}");
+    guest.agent.rollinit_last(&["poweroff"])?;
+    ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
     Ok(())
 }

@@ -8,6 +8,7 @@ mod http;
 mod net;
 mod notify;
 mod process;
+mod relay;
 mod signals;
 mod web;
 
@@ -32,6 +33,7 @@ usage: rollinit-testapp MODE [OPTION …]
   forkbomb                  doubles until it cannot; its processes ignore SIGTERM
   witness PATH NAME [--ready-ms N] [--ready-when FILE] [--stop-ms N]
                             appends \"NAME starts\", \"NAME is ready\", \"NAME stops\" to PATH
+  relay PORT SOCKET         carries connections from a TCP port to a Unix socket
   net ADDRESS/PREFIX [GATEWAY]
                             gives lo and the first Ethernet interface their addresses
 ";
@@ -84,6 +86,7 @@ fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
         "children" => process::children(arguments),
         "forkbomb" => process::fork_bomb(arguments),
         "witness" => notify::witness(arguments),
+        "relay" => relay::run(arguments),
         "net" => net::run(arguments),
         "--help" | "-h" | "help" => {
             print!("{USAGE}");

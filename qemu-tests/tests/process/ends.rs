@@ -50,7 +50,7 @@ pub fn power_off_in_namespace() -> Result<()> {
     let mut host = row()?;
     host.settle(Place::PidNamespace)?;
     started(&host)?;
-    host.must(&["poweroff"])?;
+    host.must_end(&["poweroff"])?;
     let status = host.ended()?;
     ensure!(status.code() == Some(0), "{status}\n{}", host.said());
     check_order(&host)?;
@@ -64,7 +64,7 @@ pub fn reboot_as_subreaper() -> Result<()> {
     let mut host = row()?;
     host.settle(Place::Subreaper)?;
     started(&host)?;
-    host.must(&["reboot"])?;
+    host.must_end(&["reboot"])?;
     let status = host.ended()?;
     ensure!(status.code() == Some(100), "{status}\n{}", host.said());
     check_order(&host)?;

@@ -38,7 +38,7 @@ pub fn born_clean() -> Result<()> {
             ensure!(user.status(name).iter().all(|id| *id == own), "{place:?}: {user:?}");
         }
         ensure!(user.status("Uid").len() == 4 && user.link("cwd")? == Path::new("/proc"));
-        host.must(&["poweroff"])?;
+        host.must_end(&["poweroff"])?;
         host.ended()?;
     }
     Ok(())
