@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Proof: the kernel's own account of a service's process, read from outside: no signal ignored or
 /// blocked, no descriptor but the standard streams, its own cgroup, user, directory and limits, and
-/// no variable but those that DESIGN names and its own. The program is sleep(1), which changes none
+/// no variable but those that docs/supervisor.md names and its own. The program is sleep(1), which changes none
 /// of it.
 pub fn born_clean() -> Result<()> {
     let mut host = Contained::prepare()?;

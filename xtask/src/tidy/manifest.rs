@@ -1,4 +1,4 @@
-//! Who may depend on whom: DESIGN §3's table, kept as data.
+//! Who may depend on whom: the code map of ARCHITECTURE.md, kept as data.
 
 use super::{Finding, Rule};
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ pub struct Room {
     pub hires: &'static [&'static str],
 }
 
-/// DESIGN §3's table, as far as it is built. A new edge is a design decision: it is written into
+/// The code map of ARCHITECTURE.md. A new edge is a design decision: it is written into
 /// ARCHITECTURE.md with its reason, and then here.
 pub const ROOMS: [Room; 10] = [
     Room { name: "sys", folder: "src/sys", rooms: &[], hires: &["libc", "nix", "rustix"] },
@@ -83,7 +83,7 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
                 rule: Rule::Edge,
                 file,
                 line: 0,
-                message: "a room that DESIGN's table does not have; \
+                message: "a room that the code map does not have; \
                           write it into ARCHITECTURE.md and xtask/src/tidy/manifest.rs"
                     .to_owned(),
             }),
@@ -150,7 +150,7 @@ fn judge(room: &Room, section: &str, package: &str) -> Option<(Rule, String)> {
         let granted = room.rooms.contains(&package);
         return (!granted).then(|| {
             let rooms = room.rooms.join(", ");
-            (Rule::Edge, format!("DESIGN §3 grants it only [{rooms}]"))
+            (Rule::Edge, format!("the code map of ARCHITECTURE.md grants it only [{rooms}]"))
         });
     }
     let granted = room.hires.contains(&package)

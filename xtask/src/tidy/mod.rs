@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// A room depends on a room that DESIGN's table does not grant it.
+    /// A room depends on a room that the code map does not grant it.
     Edge,
     /// A room hires a crate that is not on its list.
     Hire,
