@@ -16,8 +16,11 @@
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use sys::clock::{NS_PER_S, monotonic_ns};
+use sys::poll::{self, PollFd, PollFlags};
 
 /// A request in bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
@@ -27,6 +30,9 @@ const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Bytes that a line may take before it counts as one that never fills.
 const FILL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A line that is read makes room sooner than this, so one that does not is full for good.
+const FULL_AFTER_NS: u64 = NS_PER_S;
 
 /// Serves the line until it hangs up.
 ///
@@ -123,12 +129,29 @@ fn fill(path: &Path) -> io::Result<u64> {
     while bytes < FILL_BYTES_MAX {
         match line.write(b"filling the line until it takes no more\r\n") {
             Ok(count) => bytes += count as u64,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if !has_room_soon(&line)? {
+                    return Ok(bytes);
+                }
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     Err(io::Error::other(format!("it took {FILL_BYTES_MAX} bytes and is still not full")))
+}
+
+/// Whether a line takes more before [`FULL_AFTER_NS`] are over.
+fn has_room_soon(line: &File) -> io::Result<bool> {
+    let deadline_ns = monotonic_ns() + FULL_AFTER_NS;
+    let mut wanted = [PollFd::from_borrowed_fd(line.as_fd(), PollFlags::OUT)];
+    loop {
+        poll::until(&mut wanted, Some(deadline_ns))?;
+        let ready = !wanted[0].revents().is_empty();
+        if ready || monotonic_ns() >= deadline_ns {
+            return Ok(ready);
+        }
+    }
 }
 
 #[cfg(test)]
