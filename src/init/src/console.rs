@@ -15,20 +15,14 @@
 use crate::options::Mode;
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use sys::clock::{NS_PER_MS, NS_PER_S, monotonic_ns};
-use sys::kmsg::{self, Kmsg, Priority};
+use sys::clock::monotonic_ns;
+use sys::kmsg::{self, Kmsg, Priority, Slow};
 
 /// One line in bytes, prefix included; longer is cut.
 const LINE_BYTES_MAX: usize = 512;
 
 /// Lines kept while there is no `/dev/kmsg` yet: what the first mounts have to say.
 const EARLY_LINES_MAX: usize = 16;
-
-/// A line that took longer than this met a slow console. 80 bytes at 115,200 baud take 7 ms.
-const SLOW_NS: u64 = 30 * NS_PER_MS;
-
-/// How long a console that was slow is spared.
-const SPARED_NS: u64 = 10 * NS_PER_S;
 
 /// Where PID 1 speaks.
 #[derive(Debug)]
@@ -134,25 +128,6 @@ impl Inner {
     }
 }
 
-/// Whether the console is slow at the moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Slow {
-    until_ns: u64,
-}
-
-impl Slow {
-    fn is_spared(self, now_ns: u64) -> bool {
-        now_ns < self.until_ns
-    }
-
-    /// A line was written between the two times.
-    fn took(&mut self, before_ns: u64, after_ns: u64) {
-        if after_ns.saturating_sub(before_ns) > SLOW_NS {
-            self.until_ns = after_ns + SPARED_NS;
-        }
-    }
-}
-
 /// A line on its way, cut to its limit; its last byte is kept for the end of the line.
 #[derive(Clone, Debug)]
 struct Line {
@@ -201,16 +176,6 @@ mod tests {
         assert!(line.text().starts_with(b"rollinit-init: a b [2J xxx"));
         assert_eq!(line.with_end().len(), LINE_BYTES_MAX);
         assert_eq!(line.with_end().iter().filter(|byte| **byte == b'\n').count(), 1);
-    }
-
-    /// One slow line spares the console for a while, quick ones do not.
-    #[test]
-    fn a_slow_console_is_spared() {
-        let mut slow = Slow::default();
-        slow.took(NS_PER_S, NS_PER_S + SLOW_NS);
-        assert!(!slow.is_spared(NS_PER_S + SLOW_NS));
-        slow.took(NS_PER_S, 2 * NS_PER_S);
-        assert!(slow.is_spared(2 * NS_PER_S) && !slow.is_spared(2 * NS_PER_S + SPARED_NS));
     }
 
     /// Without `/dev/kmsg` the first lines wait for it, and only what is beyond the cap is counted

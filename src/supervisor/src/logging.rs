@@ -1,14 +1,16 @@
 //! The supervisor's own words: `tracing` events as lines of the kernel's log, or of stderr.
 //!
 //! A line that the kernel does not take at once is dropped and counted; the count is said with
-//! the next line that gets through. Nothing here waits.
+//! the next line that gets through. Nothing here waits, but for the kernel's own printing: a
+//! console that was slow to take a line is spared the next ones, which then are in the log alone.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use sys::kmsg::{Kmsg, Priority};
+use sys::clock::monotonic_ns;
+use sys::kmsg::{Kmsg, Priority, Slow};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -22,7 +24,7 @@ const DEV_NULL: u64 = 0x103;
 /// Where lines go.
 #[derive(Debug)]
 enum Sink {
-    Kmsg(Kmsg),
+    Kmsg(Kmsg, Slow),
     /// An ordinary process's stderr: a terminal or a file of whoever runs it.
     Stderr,
 }
@@ -43,7 +45,7 @@ impl Lines {
             metadata.file_type().is_char_device() && metadata.rdev() == DEV_NULL
         });
         let kmsg = if is_null { Kmsg::open().ok() } else { None };
-        let sink = kmsg.map_or(Sink::Stderr, Sink::Kmsg);
+        let sink = kmsg.map_or(Sink::Stderr, |kmsg| Sink::Kmsg(kmsg, Slow::default()));
         Self { sink: Mutex::new(sink), dropped: AtomicU64::new(0) }
     }
 
@@ -56,7 +58,14 @@ impl Lines {
             let _ = write!(line, " ({dropped} lines before this one were dropped)");
         }
         let written = match &mut *sink {
-            Sink::Kmsg(kmsg) => kmsg.write_line(priority, line.as_bytes()),
+            Sink::Kmsg(kmsg, slow) => {
+                let before_ns = monotonic_ns();
+                let spared = slow.is_spared(before_ns);
+                let logged_at = if spared { Priority::Debug } else { priority };
+                let written = kmsg.write_line(logged_at, line.as_bytes());
+                slow.took(before_ns, monotonic_ns());
+                written
+            }
             Sink::Stderr => {
                 line.push('\n');
                 std::io::stderr().write_all(line.as_bytes()).is_ok()

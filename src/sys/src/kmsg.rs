@@ -3,6 +3,7 @@
 //! The kernel keeps it (`dmesg`), stamps it, and prints it on every console whose log level allows.
 //! Source of the format: Documentation/ABI/testing/dev-kmsg.
 
+use crate::clock::{NS_PER_MS, NS_PER_S};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -61,6 +62,35 @@ impl Kmsg {
     }
 }
 
+/// A line that took longer than this met a slow console. 80 bytes at 115,200 baud take 7 ms.
+pub const SLOW_NS: u64 = 30 * NS_PER_MS;
+
+/// How long a console that was slow is spared.
+pub const SPARED_NS: u64 = 10 * NS_PER_S;
+
+/// Whether the console is slow at the moment: the kernel prints in the course of the write, and a
+/// wedged serial line costs it 10 ms per 16 bytes (`wait_for_lsr` of the 8250 driver). Spared means
+/// that lines are written at [`Priority::Debug`], which no console prints and the log keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slow {
+    until_ns: u64,
+}
+
+impl Slow {
+    /// Whether to spare it.
+    #[must_use]
+    pub fn is_spared(self, now_ns: u64) -> bool {
+        now_ns < self.until_ns
+    }
+
+    /// A line was written between the two times.
+    pub fn took(&mut self, before_ns: u64, after_ns: u64) {
+        if after_ns.saturating_sub(before_ns) > SLOW_NS {
+            self.until_ns = after_ns + SPARED_NS;
+        }
+    }
+}
+
 /// Writes `<priority>text` and a line feed into `buffer`; returns the length in bytes.
 fn format_record(priority: Priority, text: &[u8], buffer: &mut [u8; LINE_BYTES_MAX]) -> usize {
     buffer[0] = b'<';
@@ -101,5 +131,15 @@ mod tests {
         assert_eq!(length, LINE_BYTES_MAX);
         assert_eq!(&buffer[..4], b"<7>x");
         assert_eq!(buffer[length - 1], b'\n');
+    }
+
+    /// One slow line spares the console for a while, quick ones do not.
+    #[test]
+    fn a_slow_console_is_spared() {
+        let mut slow = Slow::default();
+        slow.took(NS_PER_S, NS_PER_S + SLOW_NS);
+        assert!(!slow.is_spared(NS_PER_S + SLOW_NS));
+        slow.took(NS_PER_S, 2 * NS_PER_S);
+        assert!(slow.is_spared(2 * NS_PER_S) && !slow.is_spared(2 * NS_PER_S + SPARED_NS));
     }
 }
