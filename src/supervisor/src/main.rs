@@ -115,7 +115,7 @@ async fn serve(settings: Settings, started_ns: u64) -> Result<(), Box<dyn std::e
         }
         ended = control => Err(format!("the control socket: {:?}", ended.err()).into()),
         _ = terminate.recv() => {
-            tracing::info!("SIGTERM: ends; unless the host goes down, PID 1 starts another supervisor");
+            tracing::info!("SIGTERM: ends; PID 1 starts another unless the host goes down");
             Ok(())
         }
     }
