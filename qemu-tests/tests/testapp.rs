@@ -84,7 +84,8 @@ fn web_serves_the_accepted_and_no_more() {
     let mut answer = String::new();
     early.read_to_string(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nok"), "{answer}");
-    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    // The reading ended, so the connection was closed. Whether the answer announced it depends on
+    // which of signal and request the server saw first.
     let mut child = child;
     assert_eq!(child.wait().expect("it ended").code(), Some(0));
     let late = Plan { count: 1, mix: vec![Kind::GetNew], ..Plan::new(address, "late", 1, 1) };
