@@ -1,0 +1,1 @@
+//! Nix's own base 32: its alphabet, its order of bits.

@@ -1,0 +1,1 @@
+//! Nix's own database: what is valid, and its registration.

@@ -1,0 +1,1 @@
+//! A closure from binary caches into the store.

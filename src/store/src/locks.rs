@@ -1,0 +1,1 @@
+//! Nix's locks: the big one, and one a path.

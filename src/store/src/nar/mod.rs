@@ -1,0 +1,1 @@
+//! Nix archives: read, unpacked and written in one pass.

@@ -1,0 +1,1 @@
+//! What a binary cache says about one path.

@@ -1,0 +1,1 @@
+//! What a fetch would do, before it does it.

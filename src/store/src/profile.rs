@@ -1,0 +1,1 @@
+//! Profiles: numbered links to the closures of one app.

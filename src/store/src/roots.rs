@@ -1,0 +1,1 @@
+//! Roots under gcroots/rollinit.

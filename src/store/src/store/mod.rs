@@ -1,0 +1,1 @@
+//! The store directory and what is valid in it.

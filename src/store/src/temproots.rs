@@ -1,0 +1,1 @@
+//! Temporary roots, as Nix's collector reads them.
