@@ -21,6 +21,7 @@ pub mod log_pipe;
 pub mod memory;
 pub mod module;
 pub mod mount;
+pub mod namespace;
 pub mod network;
 pub mod notify;
 pub mod peer;

@@ -1,0 +1,7 @@
+//! `rollinit-agent`: the restartable shell around the pure room `rollout`.
+
+mod options;
+
+fn main() {
+    let _ = options::Options::read(std::env::args_os().skip(1));
+}
