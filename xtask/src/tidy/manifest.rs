@@ -52,7 +52,7 @@ pub const ROOMS: [Room; 12] = [
         name: "agent",
         folder: "src/agent",
         rooms: &["control", "rollout", "store", "sys"],
-        hires: &["reqwest", "serde", "thiserror", "tokio", "toml", "tracing"],
+        hires: &["reqwest", "rustls", "serde", "thiserror", "tokio", "toml", "tracing"],
     },
     Room {
         name: "cli",
