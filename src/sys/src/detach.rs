@@ -26,9 +26,9 @@ pub struct Mounted {
 /// All mounts in the order in which they were made (proc_pid_mountinfo(5)).
 ///
 /// # Errors
-/// Those of reading `/proc/self/mountinfo`.
+/// Those of reading `/proc/thread-self/mountinfo`: a thread may have mounts of its own.
 pub fn mounted() -> io::Result<Vec<Mounted>> {
-    let bytes = read_capped("/proc/self/mountinfo", MOUNTINFO_BYTES_MAX)?;
+    let bytes = read_capped("/proc/thread-self/mountinfo", MOUNTINFO_BYTES_MAX)?;
     Ok(bytes.split(|byte| *byte == b'\n').filter_map(mounted_of_line).collect())
 }
 

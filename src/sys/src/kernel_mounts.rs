@@ -4,6 +4,7 @@
 //! its mounts over. Mounting `/run` anew would hide what an initramfs left there.
 
 use crate::detach;
+use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use std::ffi::CString;
@@ -87,13 +88,40 @@ pub fn make_root_writable() -> io::Result<()> {
     Ok(rustix::mount::mount_remount("/", MountFlags::empty(), c"")?)
 }
 
+/// Makes what lies below `path` read-only for all, by a mount of the directory onto itself; one
+/// that is a mount already becomes read-only as it is. What it holds is not touched, and who needs
+/// to write makes the mount writable in a mount namespace of its own.
+///
+/// # Errors
+/// Those of mount(2): `ENOENT` if there is no such directory.
+pub fn protect(path: &Path) -> io::Result<()> {
+    if !detach::mounted()?.iter().any(|mounted| mounted.path == path) {
+        rustix::mount::mount_bind(path, path)?;
+    }
+    // A remount sets all flags of a mount anew, so those it has are given again.
+    let held = rustix::fs::statvfs(path)?.f_flag;
+    let kept = MOUNT_FLAGS.iter().filter(|(flag, _)| held.contains(*flag));
+    let flags = kept.fold(MountFlags::BIND | MountFlags::RDONLY, |flags, (_, flag)| flags | *flag);
+    Ok(rustix::mount::mount_remount(path, flags, c"")?)
+}
+
+/// The flags of a mount that are not of its file system, as they are read and as they are set.
+const MOUNT_FLAGS: [(StatVfsMountFlags, MountFlags); 6] = [
+    (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+    (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+    (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+    (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+];
+
 /// Whether the root is read-only.
 ///
 /// # Errors
 /// Those of statvfs(2).
 pub fn root_is_read_only() -> io::Result<bool> {
     let flags = rustix::fs::statvfs("/")?.f_flag;
-    Ok(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    Ok(flags.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Sets the host's name.
@@ -125,5 +153,46 @@ mod tests {
             options: "",
         };
         assert_eq!(proc.ensure().expect("it is there"), Outcome::Present);
+    }
+
+    /// A plain directory and one that is a mount with flags of its own: both cannot be written
+    /// afterwards, flags stay, and what is in them is there. On a thread with a mount namespace of
+    /// its own, thrown away with it. Needs root.
+    #[test]
+    fn protected_directories_cannot_be_written() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().to_owned();
+        let protected = std::thread::spawn(move || -> io::Result<()> {
+            // SAFETY: CLONE_NEWNS makes no descriptor invalid; the thread ends with the test.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS)? };
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", private)?;
+            let plain = root.join("plain");
+            let mounted = root.join("mounted");
+            for path in [&plain, &mounted] {
+                std::fs::create_dir(path)?;
+            }
+            let flags = MountFlags::NOSUID | MountFlags::NOATIME;
+            rustix::mount::mount("tmpfs", &mounted, "tmpfs", flags, c"")?;
+            for path in [&plain, &mounted] {
+                std::fs::write(path.join("before"), "x")?;
+                for _again in 0..2 {
+                    protect(path)?;
+                    let error = std::fs::write(path.join("after"), "x").expect_err("read-only");
+                    assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
+                    assert_eq!(std::fs::read(path.join("before"))?, b"x");
+                }
+            }
+            let held = rustix::fs::statvfs(&mounted)?.f_flag;
+            assert!(held.contains(StatVfsMountFlags::NOSUID | StatVfsMountFlags::NOATIME));
+            let mounts = detach::mounted()?;
+            assert_eq!(mounts.iter().filter(|mount| mount.path == plain).count(), 1);
+            Ok(())
+        });
+        protected.join().expect("no panic").expect("mounts");
+        assert!(!directory.path().join("plain/after").exists());
     }
 }

@@ -12,6 +12,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// Bytes of an interface's name without its NUL (`IFNAMSIZ` less one).
 pub const NAME_BYTES_MAX: usize = libc::IFNAMSIZ - 1;
 
+/// Moves the calling thread, and what it starts from now on, into a network namespace of its own,
+/// in which nothing is but `lo`, up.
+///
+/// # Errors
+/// Those of unshare(2): `EPERM` without privilege; those of [`crate::link::bring_up`].
+pub fn enter_own_namespace() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNET makes no descriptor invalid: a socket stays in the namespace it is of.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET)? };
+    crate::link::bring_up("lo")
+}
+
 /// Sets up the interfaces of this network namespace.
 #[derive(Debug)]
 pub struct Interfaces {
