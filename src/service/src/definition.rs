@@ -14,6 +14,7 @@ mod values;
 pub use load::{load, parse};
 pub use values::signal_name;
 
+use crate::app::App;
 use crate::problem::Problem;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -59,6 +60,20 @@ pub struct Definition {
     pub listen: Vec<Listen>,
     /// What it may use.
     pub limits: Limits,
+    /// What its processes may ask of the control sockets.
+    pub control: Control,
+}
+
+/// What processes of a service may ask of the control sockets, whoever they run as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Control {
+    /// Look.
+    #[default]
+    Read,
+    /// Look, start, stop and restart, as far as their user may.
+    Operate,
+    /// All that their user may.
+    Admin,
 }
 
 /// When a service counts as ready, and what its end means.
@@ -158,6 +173,8 @@ pub struct Listen {
     pub address: Address,
     /// Connections that wait to be accepted: listen(2).
     pub backlog: u32,
+    /// A TCP socket of which each side of an app has its own, in one `SO_REUSEPORT` group.
+    pub grouped: bool,
 }
 
 /// Where a socket listens.
@@ -207,8 +224,10 @@ pub struct ResourceLimit {
 /// What [`load`] made of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Sound definitions by name.
+    /// Sound definitions of services by name.
     pub definitions: BTreeMap<String, Definition>,
+    /// Sound definitions of apps by name.
+    pub apps: BTreeMap<String, App>,
     /// Names whose definition is broken, or part of a cycle, with the first error.
     pub broken: BTreeMap<String, Problem>,
     /// All problems of all files, sorted by place; errors and warnings.

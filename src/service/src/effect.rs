@@ -1,5 +1,6 @@
 //! What the shell shall do.
 
+use crate::app::Side;
 use crate::definition::Scope;
 use crate::event::PowerKind;
 use crate::record::Record;
@@ -49,12 +50,55 @@ pub enum Effect {
         /// At most [`MEMO_BYTES_MAX`](crate::limits::MEMO_BYTES_MAX).
         bytes: Vec<u8>,
     },
+    /// Set when PID 1 kills a living run, whoever is there; the newest counts.
+    Deadline {
+        /// Whose run.
+        key: String,
+        /// Which run.
+        incarnation: u64,
+        /// `CLOCK_MONOTONIC` in nanoseconds.
+        deadline_ns: u64,
+    },
+    /// Bring the `SO_REUSEPORT` groups of an app's TCP sockets into this order and have this
+    /// program steer them; other sockets are left alone. It says how things shall be: where they
+    /// are so, nothing happens. Answered by [`Event::Grouped`](crate::Event::Grouped) before any
+    /// later effect counts on it.
+    Group {
+        /// Which app.
+        app: String,
+        /// Chosen by the machine; the answer carries it.
+        request: u64,
+        /// Whose sockets are index 0; bound, kept and listening if they were not. Those of the
+        /// other side listen behind them or not at all: if they are found in front, they leave
+        /// and join again.
+        first: Side,
+        /// What steers new connections.
+        program: Program,
+    },
+    /// Wait until no connection has waited to be accepted at a side's TCP sockets for a second.
+    /// Answered by [`Event::QueueEmpty`](crate::Event::QueueEmpty), at once if it has none that
+    /// listen. The newest counts; a later `Group` of the app ends the wait.
+    AwaitEmpty {
+        /// Which app.
+        app: String,
+        /// Chosen by the machine; the answer carries it.
+        request: u64,
+        /// Whose sockets.
+        side: Side,
+    },
     /// Answer a command.
     Reply {
         /// The command's.
         id: u64,
         /// What came of it.
         result: Result<Outcome, CommandError>,
+    },
+    /// Answer [`Event::RunTask`](crate::Event::RunTask).
+    TaskReply {
+        /// The event's.
+        id: u64,
+        /// What came of it.
+        result: Result<TaskEnd, CommandError>,
     },
     /// Tell whoever listens.
     Report(Record),
@@ -63,6 +107,31 @@ pub enum Effect {
         /// How.
         kind: PowerKind,
     },
+}
+
+/// What steers new connections between an app's two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Users go to the first, probes (from 127.0.0.9) to the second. With nobody else there, all
+    /// go to the first.
+    Gate,
+    /// All go to the second; to the first while nobody else is there.
+    Switch,
+    /// All go to the first, and the other's sockets stop listening.
+    Alone,
+    /// Nobody's sockets listen.
+    Nobody,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskEnd {
+    /// Exit code, if it exited.
+    pub exit: Option<i32>,
+    /// Signal number, if one ended it.
+    pub signal: Option<i32>,
+    /// Its lease was not renewed and PID 1 killed it.
+    pub lease_ended: bool,
 }
 
 /// What came of a command that was carried out.
@@ -124,6 +193,52 @@ pub enum CommandError {
         key: String,
         /// How it ends.
         kind: PowerKind,
+    },
+    /// Another swap of the app is under way.
+    #[error("swap {swap} of {app} is under way; follow it, or have it taken back")]
+    SwapUnderWay {
+        /// The app.
+        app: String,
+        /// The other swap's id.
+        swap: String,
+    },
+    /// No such swap is under way.
+    #[error("no swap {swap} of {app} is under way: {reason}")]
+    NoSwap {
+        /// The app.
+        app: String,
+        /// The id as it was given.
+        swap: String,
+        /// What is known of it.
+        reason: String,
+    },
+    /// The swap is not where this step can be taken.
+    #[error("{app} does not {verb} in swap {swap}: {reason}")]
+    WrongPhase {
+        /// The app.
+        app: String,
+        /// The swap's id.
+        swap: String,
+        /// The step.
+        verb: &'static str,
+        /// Where the swap is, and what to do.
+        reason: String,
+    },
+    /// A program of the app does not start. The step stays wanted, and may be asked for again.
+    #[error("{app} does not start: {reason}")]
+    StartFailed {
+        /// The app.
+        app: String,
+        /// Why.
+        reason: String,
+    },
+    /// What was given makes no sense.
+    #[error("{app}: {reason}")]
+    Refused {
+        /// The app.
+        app: String,
+        /// Why, and what to give instead.
+        reason: String,
     },
     /// Too many commands wait.
     #[error("{limit} commands wait already; try again when some are answered")]

@@ -1,5 +1,6 @@
 //! What can happen.
 
+use crate::app::Task;
 use crate::notification::Notification;
 use crate::snapshot::End;
 
@@ -82,6 +83,67 @@ pub enum Event {
         /// Of which service.
         key: String,
     },
+    /// The agent takes a step of a swap. Answered by exactly one
+    /// [`Effect::Reply`](crate::Effect::Reply). Idempotent by the swap's id: who does not know
+    /// whether he was heard says it again.
+    Swap {
+        /// Chosen by the shell, unique among the commands not yet answered.
+        id: u64,
+        /// Of which app.
+        app: String,
+        /// The swap's id.
+        swap: String,
+        /// Which step.
+        verb: SwapVerb,
+    },
+    /// The agent wants a task run. Answered by exactly one
+    /// [`Effect::TaskReply`](crate::Effect::TaskReply) at its end; joins a run of the same swap.
+    RunTask {
+        /// Chosen by the shell, unique among the commands not yet answered.
+        id: u64,
+        /// Of which app.
+        app: String,
+        /// For which swap.
+        swap: String,
+        /// Which task.
+        task: Task,
+        /// Program and arguments, `${closure}` allowed.
+        program: Vec<String>,
+        /// The closure it belongs to.
+        closure: String,
+        /// PID 1 kills it after so long without renewal, in milliseconds.
+        lease_ms: u64,
+    },
+    /// The agent still wants a running task. Answered by exactly one
+    /// [`Effect::Reply`](crate::Effect::Reply), at once.
+    RenewTask {
+        /// Chosen by the shell, unique among the commands not yet answered.
+        id: u64,
+        /// Of which app.
+        app: String,
+        /// For which swap.
+        swap: String,
+        /// Which task.
+        task: Task,
+        /// The new lease from now on, in milliseconds.
+        lease_ms: u64,
+    },
+    /// [`Effect::Group`](crate::Effect::Group) was carried out, or could not be.
+    Grouped {
+        /// Of which app.
+        app: String,
+        /// The effect's.
+        request: u64,
+        /// Why not, in words; none if it was.
+        failure: Option<String>,
+    },
+    /// What [`Effect::AwaitEmpty`](crate::Effect::AwaitEmpty) waits for has come.
+    QueueEmpty {
+        /// Of which app.
+        app: String,
+        /// The effect's.
+        request: u64,
+    },
     /// The machine shall end: by an operator, the power button, ctrl-alt-del or a signal.
     Power {
         /// How.
@@ -110,6 +172,36 @@ impl std::fmt::Display for Verb {
             Self::Stop => "stop",
             Self::Restart => "restart",
         })
+    }
+}
+
+/// A step of a swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwapVerb {
+    /// Have the candidate's program run, where no user reaches it (strategy `overlap`), or in
+    /// place of the old one (`restart`). Answered when it runs.
+    Prepare {
+        /// What it runs.
+        closure: String,
+    },
+    /// Send users to the candidate. Answered when they are.
+    Admit,
+    /// Let the old side finish, and end it. Answered when the candidate serves alone.
+    Retire,
+    /// Go back to the old side. Answered when it serves alone.
+    Abandon,
+}
+
+impl SwapVerb {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Prepare { .. } => "prepare",
+            Self::Admit => "admit",
+            Self::Retire => "retire",
+            Self::Abandon => "abandon",
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! It never does what it decides. The supervisor translates its effects for PID 1, carries them out
 //! in order and reports what came of them.
 
+pub mod app;
 pub mod definition;
 pub mod effect;
 pub mod event;
@@ -24,15 +25,16 @@ pub mod record;
 pub mod snapshot;
 pub mod view;
 
+pub use app::{App, Place, Side, Task};
 pub use definition::{Definition, Loaded};
-pub use effect::{CommandError, Effect, Outcome};
-pub use event::{Event, PowerKind, Verb};
+pub use effect::{CommandError, Effect, Outcome, Program, TaskEnd};
+pub use event::{Event, PowerKind, SwapVerb, Verb};
 pub use machine::Machine;
 pub use notification::Notification;
 pub use problem::Problem;
 pub use record::Record;
 pub use snapshot::{Cause, End, Snapshot};
-pub use view::{State, View};
+pub use view::{AppView, State, View};
 
 /// A moment: `CLOCK_MONOTONIC` in nanoseconds. The same clock as PID 1's, so it goes on over the
 /// death of the supervisor.

@@ -55,12 +55,14 @@ mod runs;
 mod show;
 
 use crate::Now;
+use crate::app::{App, Place, Side, Task};
 use crate::definition::{self, Definition, Loaded, Policy, Restart};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::graph::Graph;
 use crate::record::{Record, What};
 use crate::snapshot::Snapshot;
+use crate::view::AppView;
 use command::Pending;
 use memory::{Memory, Phase};
 use order::{Condition, Down};
@@ -122,9 +124,16 @@ struct Stray {
 
 impl Machine {
     /// Takes up where the last supervisor left off, or boots when the snapshot is empty. The
-    /// effects must be carried out first.
+    /// effects must be carried out first. `closures` is what the profiles of apps point to, by
+    /// app; it counts where nothing is remembered of an app, before the seed of its definition.
     #[must_use]
-    pub fn new(loaded: Loaded, snapshot: Snapshot, now: Now) -> (Self, Vec<Effect>) {
+    pub fn new(
+        loaded: Loaded,
+        snapshot: Snapshot,
+        closures: &BTreeMap<String, String>,
+        now: Now,
+    ) -> (Self, Vec<Effect>) {
+        let _ = closures;
         let names = loaded.definitions.keys().chain(loaded.broken.keys());
         let mut machine = Self {
             units: names.map(|name| (name.clone(), Unit::default())).collect(),
@@ -170,8 +179,16 @@ impl Machine {
                 self.notified(&key, incarnation, notification);
             }
             Event::Command { id, verb, key } => self.command(id, verb, key),
+            Event::Swap { id, app, .. } | Event::RenewTask { id, app, .. } => {
+                let result = Err(self.unknown(&app));
+                self.effects.push(Effect::Reply { id, result });
+            }
+            Event::RunTask { id, app, .. } => {
+                let result = Err(self.unknown(&app));
+                self.effects.push(Effect::TaskReply { id, result });
+            }
             Event::Power { kind } => self.power_wanted(kind),
-            Event::Tick => {}
+            Event::Grouped { .. } | Event::QueueEmpty { .. } | Event::Tick => {}
         }
         self.finish()
     }
@@ -196,6 +213,37 @@ impl Machine {
     #[must_use]
     pub fn definition(&self, key: &str) -> Option<&Definition> {
         self.loaded.definitions.get(key)
+    }
+
+    /// What a key of PID 1 stands for.
+    #[must_use]
+    pub fn place<'a>(&self, key: &'a str) -> Place<'a> {
+        let Some((app, part)) = key.rsplit_once('.').filter(|(app, _)| self.is_app(app)) else {
+            return Place::Service;
+        };
+        let side = Side::BOTH.into_iter().find(|side| side.index().to_string() == part);
+        let task = Task::ALL.into_iter().find(|task| task.word() == part);
+        match (side, task) {
+            (Some(side), _) => Place::Side { app, side },
+            (_, Some(task)) => Place::Task { app, task },
+            _ => Place::Service,
+        }
+    }
+
+    fn is_app(&self, name: &str) -> bool {
+        self.loaded.apps.contains_key(name)
+    }
+
+    /// All apps by name, as they are now.
+    #[must_use]
+    pub fn apps(&self) -> Vec<AppView> {
+        Vec::new()
+    }
+
+    /// An app's definition.
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<&App> {
+        self.loaded.apps.get(name)
     }
 
     /// All that was loaded, with its problems.

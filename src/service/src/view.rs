@@ -1,9 +1,10 @@
 //! What `status` shows.
 
+use crate::app::Side;
 use crate::event::PowerKind;
 use crate::snapshot::End;
 
-/// One service as it is now. Built only from definitions and from what PID 1 keeps, so it is the
+/// One service, or the serving side of an app, as it is now. Built only from definitions and from what PID 1 keeps, so it is the
 /// same before and after the death of a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -111,4 +112,68 @@ pub struct PowerView {
     pub deadline_ns: u64,
     /// [`Effect::Shutdown`](crate::Effect::Shutdown) was given: PID 1 ends it.
     pub handed_over: bool,
+}
+
+/// An app as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppView {
+    /// The app.
+    pub name: String,
+    /// The side that served before a swap, until it is retired.
+    pub serving: AppRun,
+    /// The side that is to take over, during an overlap.
+    pub candidate: Option<AppRun>,
+    /// The swap that is under way.
+    pub swap: Option<SwapView>,
+}
+
+/// A side of an app as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppRun {
+    /// Which side.
+    pub side: Side,
+    /// What it runs; none if the app has nothing to run yet.
+    pub closure: Option<String>,
+    /// How it is; its `name` is the side's key. It is ready in [`State::Running`].
+    pub view: View,
+}
+
+/// A swap under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwapView {
+    /// Its id.
+    pub id: String,
+    /// How far it is.
+    pub phase: SwapPhase,
+    /// The candidate's closure.
+    pub closure: String,
+}
+
+/// How far a swap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SwapPhase {
+    /// The candidate's program does not run yet.
+    Preparing,
+    /// It has run; users go to the old side (strategy `overlap`).
+    Prepared,
+    /// Users go to the candidate.
+    Admitted,
+    /// The old side finishes and ends.
+    Retiring,
+    /// The candidate finishes and ends.
+    Abandoning,
+}
+
+impl SwapPhase {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Prepared => "prepared",
+            Self::Admitted => "admitted",
+            Self::Retiring => "retiring",
+            Self::Abandoning => "abandoning",
+        }
+    }
 }

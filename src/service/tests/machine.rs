@@ -32,7 +32,8 @@ impl Host {
                 ((*name).to_owned(), format!("{name}.toml"), text)
             })
             .collect();
-        let (machine, effects) = Machine::new(definition::load(files.clone()), from, now);
+        let (machine, effects) =
+            Machine::new(definition::load(files.clone()), from, &BTreeMap::new(), now);
         let mut host = Self { machine, now, memos: BTreeMap::new(), files };
         let effects = host.keep(effects);
         (host, effects)
@@ -439,7 +440,8 @@ fn lost_memos_are_said_and_survived() {
         let runs = vec![run("a", 7, RunState::Running)];
         let from = Snapshot { keys, runs, shutting_down: false };
         let loaded = Host::boot(&[("a", ""), ("b", "")]).0.files;
-        let (machine, effects) = Machine::new(definition::load(loaded), from, Now(5));
+        let (machine, effects) =
+            Machine::new(definition::load(loaded), from, &BTreeMap::new(), Now(5));
         let lost = effects.iter().filter(
             |effect| matches!(effect, Effect::Report(record) if record.what.word() == "memo-lost"),
         );

@@ -23,7 +23,7 @@ use service::event::PowerKind;
 use service::graph::Graph;
 use service::snapshot::RunState;
 use service::{Effect, Event, Machine, Now, State, Verb, View};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every kind, edge and policy, a broken one, and one that requires it.
 const POOL: [(&str, &str); 8] = [
@@ -146,7 +146,8 @@ impl World {
     fn new() -> Self {
         let loaded = load(0xff);
         let pid1 = Pid1::default();
-        let (machine, effects) = Machine::new(loaded.clone(), pid1.snapshot(), Now(0));
+        let (machine, effects) =
+            Machine::new(loaded.clone(), pid1.snapshot(), &BTreeMap::new(), Now(0));
         let graph = Graph::new(&loaded.definitions);
         let open = BTreeSet::new();
         let mut world =
@@ -202,7 +203,7 @@ impl World {
         self.loaded = load(mask);
         self.graph = Graph::new(&self.loaded.definitions);
         let (machine, effects) =
-            Machine::new(self.loaded.clone(), self.pid1.snapshot(), self.now());
+            Machine::new(self.loaded.clone(), self.pid1.snapshot(), &BTreeMap::new(), self.now());
         self.machine = machine;
         self.pid1.events_replaced();
         self.pid1.snapshot_read(|key| kind(key) != Some(Kind::Simple));
@@ -265,7 +266,9 @@ impl World {
         if !self.pid1.queue.is_empty() || due || self.dies_after.is_some() {
             return;
         }
-        let (shadow, effects) = Machine::new(self.loaded.clone(), self.pid1.snapshot(), self.now());
+        let snapshot = self.pid1.snapshot();
+        let (shadow, effects) =
+            Machine::new(self.loaded.clone(), snapshot, &BTreeMap::new(), self.now());
         for (after, before) in shadow.views().iter().zip(self.machine.views()) {
             assert_eq!(*after, before, "a death shows");
         }
@@ -462,6 +465,11 @@ fn event_key(event: &Event) -> &str {
         | Event::Stuck { key, .. }
         | Event::Notified { key, .. }
         | Event::Command { key, .. } => key,
+        Event::Swap { app, .. }
+        | Event::RunTask { app, .. }
+        | Event::RenewTask { app, .. }
+        | Event::Grouped { app, .. }
+        | Event::QueueEmpty { app, .. } => app,
         Event::Power { .. } | Event::Tick => "",
     }
 }

@@ -239,7 +239,8 @@ fn build(
     let mut notify = Notify::new(&settings.run.join("notify")).map_err(run("notify directory"))?;
     let sources = adopt(taken, &snapshot, &mut logs, &mut notify);
     let ended = revive(&mut snapshot, &mut notify);
-    let (machine, effects) = Machine::new(in_force.loaded, snapshot, clock::now());
+    let closures = std::collections::BTreeMap::new();
+    let (machine, effects) = Machine::new(in_force.loaded, snapshot, &closures, clock::now());
     let host = Host {
         init_pid: welcome.pid,
         init_started_ns: welcome.started_ns,

@@ -56,6 +56,12 @@ impl Shell {
                 // A caller that went away does not hear it; what was done is done.
                 let _ = self.commands.remove(&id).map(|reply| reply.send(result));
             }
+            Effect::Group { .. }
+            | Effect::AwaitEmpty { .. }
+            | Effect::Deadline { .. }
+            | Effect::TaskReply { .. } => {
+                tracing::error!("no app is loaded, and this is about one: {effect:?}");
+            }
             Effect::Report(record) => self.report(&record),
             Effect::Shutdown { kind } => {
                 let kind = translate::shutdown_kind(kind);

@@ -74,7 +74,12 @@ mod tests {
     fn a_taken_port_names_its_cure() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("listen");
         let address = taken.local_addr().expect("address");
-        let listen = Listen { name: "http".to_owned(), address: Address::Tcp(address), backlog: 1 };
+        let listen = Listen {
+            name: "http".to_owned(),
+            address: Address::Tcp(address),
+            backlog: 1,
+            grouped: false,
+        };
         let (identity, accounts) = (Identity::default(), Accounts::default());
         let (step, errno) = bind(&listen, &identity, &accounts).expect_err("taken");
         assert_eq!(errno, 98);

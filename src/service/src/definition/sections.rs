@@ -50,6 +50,7 @@ pub(super) fn service(file: &mut File, mut section: Section) -> (Definition, Nam
         stop: stop(file, &mut section),
         listen: listen(file, &mut section),
         limits: limits(file, &mut section),
+        control: section.written(file, "control").unwrap_or_default(),
     };
     section.finish(file);
     (definition, names)

@@ -32,7 +32,7 @@ pub(super) fn listen(file: &mut File, service: &mut Section) -> Vec<Listen> {
         let backlog = backlog.and_then(|number| u32::try_from(number).ok()).unwrap_or(1024);
         section.finish(file);
         if let (Some(name), Some(address)) = (name, address) {
-            all.push(Listen { name, address, backlog });
+            all.push(Listen { name, address, backlog, grouped: false });
         }
     }
     all

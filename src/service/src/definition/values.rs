@@ -1,7 +1,7 @@
 //! Values with a grammar of their own: durations, sizes, modes, signals, words.
 
 use super::read::{Fault, Written};
-use super::{Kind, Policy, Scope};
+use super::{Control, Kind, Policy, Scope};
 use crate::limits::DURATION_MS_MAX;
 use crate::nearest::nearest;
 
@@ -42,6 +42,15 @@ impl Written for Policy {
 
     fn read(text: &str) -> Result<Self, Fault> {
         word(text, &[("always", Self::Always), ("on-failure", Self::OnFailure), ("no", Self::No)])
+    }
+}
+
+impl Written for Control {
+    const EXAMPLE: &'static str = "\"read\", \"operate\" or \"admin\"";
+
+    fn read(text: &str) -> Result<Self, Fault> {
+        let known = [("read", Self::Read), ("operate", Self::Operate), ("admin", Self::Admin)];
+        word(text, &known)
     }
 }
 

@@ -29,8 +29,7 @@ impl Machine {
     /// Does what is wanted; none if the answer must wait.
     fn obey(&mut self, verb: Verb, key: &str) -> Option<Answer> {
         let Some(unit) = self.units.get(key) else {
-            let near = nearest(key, self.units.keys().map(String::as_str)).map(str::to_owned);
-            return Some(Err(CommandError::Unknown { key: key.to_owned(), nearest: near }));
+            return Some(Err(self.unknown(key)));
         };
         if let Some(power) = self.power {
             let key = key.to_owned();
@@ -62,6 +61,11 @@ impl Machine {
             }
         }
         None
+    }
+
+    pub(super) fn unknown(&self, key: &str) -> CommandError {
+        let near = nearest(key, self.units.keys().map(String::as_str)).map(str::to_owned);
+        CommandError::Unknown { key: key.to_owned(), nearest: near }
     }
 
     fn hold_down(&mut self, key: &str) {
