@@ -23,9 +23,13 @@
         image = self.nixosConfigurations.qemu.config.system.build.image;
       };
 
-      # rollinit.services for a configuration of your own; the rest of nixos/modules carries NixOS's
-      # option names and replaces NixOS's modules instead of joining them.
-      nixosModules.default = import ./nixos/modules/services.nix;
+      # rollinit.{services,apps,agent} for a configuration of your own; the rest of nixos/modules
+      # carries NixOS's option names and replaces NixOS's modules instead of joining them.
+      nixosModules.default.imports = [
+        ./nixos/modules/services.nix
+        ./nixos/modules/apps.nix
+        ./nixos/modules/agent.nix
+      ];
 
       # A whole system of our modules on nixpkgs' packages.
       nixosConfigurations.qemu = guest plain;

@@ -10,6 +10,7 @@ rec {
   toTOML = import ./toml.nix;
   # A string as one word of a shell script.
   shellWord = text: "'${replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
+  options = import ./options.nix { inherit lib; };
   definition = import ./definition.nix { inherit lib; };
   checks = import ./checks.nix { inherit lib; };
   accounts = import ./accounts.nix { inherit lib; };

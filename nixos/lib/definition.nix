@@ -1,11 +1,13 @@
-# One evaluated `rollinit.services.NAME` -> the attribute set of its TOML definition.
+# One evaluated `rollinit.services.NAME` or `rollinit.apps.NAME` -> the attribute set of its TOML
+# definition.
 #
-# Option names are the keys of docs/services.md in camelCase; the definition has them in kebab-case.
-# An option left at null is left out, so that rollinit's own default holds and is stated once.
+# Option names are the keys of docs/services.md and docs/apps.md in camelCase; the definition has
+# them in kebab-case. An option left at null is left out, so that rollinit's own default holds and is
+# stated once.
 { lib }:
 let
   inherit (builtins)
-    attrNames concatStringsSep filter isAttrs isList isString listToAttrs map match split;
+    attrNames concatStringsSep filter isAttrs isList isString listToAttrs map mapAttrs match split;
 
   # backoffMin -> backoff-min; NOFILE and already-kebab stay as they are.
   kebab = name:
@@ -20,15 +22,32 @@ let
 
   isTable = value: isAttrs value && !(value ? outPath);
   isEmpty = value: value == null || value == [ ] || (isTable value && attrNames value == [ ]);
-  # Attributes named by hosts and people keep their names: environment variables.
+  # Attributes named by hosts and people keep their names: environment variables, an app's sockets.
   clean = value:
     if isTable value then
       listToAttrs (filter (pair: !isEmpty pair.value) (map (name: {
         name = kebab name;
-        value = if name == "environment" then dropEmpty value.${name} else clean value.${name};
+        value =
+          if name == "environment" then dropEmpty value.${name}
+          else if name == "listen" && isTable value.listen then mapAttrs (_: clean) value.listen
+          else clean value.${name};
       }) (attrNames value)))
     else if isList value then map clean value
     else value;
   dropEmpty = lib.filterAttrs (_: value: value != null);
+
+  # Without the options that only Nix has, and with what they stand for.
+  complete = settings: settings // {
+    environment = {
+      PATH = concatStringsSep ":"
+        (map (package: "${package}/bin") settings.path ++ [ "/run/current-system/sw/bin" ]);
+    } // settings.environment;
+  };
+  withoutNix = settings: removeAttrs
+    (if settings.path == [ ] then settings else complete settings) [ "enable" "path" ];
 in
-service: { service = clean (removeAttrs service [ "enable" "path" ]); }
+{
+  withoutEmpty = clean;
+  service = settings: { service = clean (withoutNix settings); };
+  app = settings: { app = clean (withoutNix settings); };
+}

@@ -7,125 +7,36 @@
 let
   functions = import ../lib { inherit lib pkgs; };
   inherit (lib) mkOption types;
-  inherit (builtins) attrNames concatStringsSep filter listToAttrs map;
+  inherit (builtins) attrNames filter listToAttrs map;
 
-  optional = type: description: mkOption {
-    type = types.nullOr type;
-    default = null;
-    inherit description;
-  };
-  list = type: description: mkOption {
-    type = types.listOf type;
-    default = [ ];
-    inherit description;
-  };
-  group = options: description: mkOption {
-    type = types.submodule { inherit options; };
-    default = { };
-    inherit description;
-  };
-  # As docs/services.md has it: "200ms", "1.5s", "5m".
-  duration = types.strMatching "[0-9]+([.][0-9]{1,3})?(ms|s|m|h|d)";
-  name = types.strMatching "[A-Za-z0-9][A-Za-z0-9_.-]*";
-  # A name or a number in a string.
-  account = types.strMatching "[A-Za-z0-9_.$-]{1,32}";
-  octal = types.strMatching "[0-7]{3,4}";
-
-  ready.timeout = optional duration "How long it may take to become ready.";
-  restart = {
-    policy = optional (types.enum [ "always" "on-failure" "no" ]) "After which ends it restarts.";
-    backoffMin = optional duration "Delay before the first restart in a row; it then doubles.";
-    backoffMax = optional duration "Delay it does not grow beyond.";
-    resetAfter = optional duration "A run that was ready for so long ends the row.";
-    intensity = optional types.int "Restarts within `period` that are tolerated; null: any number.";
-    period = optional duration "The time within which `intensity` counts.";
-  };
-  stop = {
-    signal = optional types.str "First signal.";
-    timeout = optional duration "Time before its whole cgroup is killed.";
-    scope = optional (types.enum [ "leader" "group" "cgroup" ]) "Who gets the first signal.";
-  };
-  # A number, or "512M", or "infinity".
-  amount = types.either types.int (types.strMatching "[0-9]+[KMGT]?|infinity");
-  resource = types.either amount (types.submodule {
-    options.soft = mkOption { type = amount; description = "What holds."; };
-    options.hard = mkOption { type = amount; description = "What the process may raise it to."; };
-  });
-  limits = {
-    pidsMax = optional amount "pids.max of its cgroup.";
-    memoryMax = optional amount "memory.max of its cgroup, in bytes.";
-    memoryHigh = optional amount "memory.high of its cgroup, in bytes.";
-    cpuWeight = optional types.int "cpu.weight of its cgroup, 1 to 10,000.";
-  } // listToAttrs (map (key: {
-    name = key;
-    value = optional resource "Resource limit of setrlimit(2): a value, or { soft; hard; }.";
-  }) [
-    "cpu" "fsize" "data" "stack" "core" "rss" "nproc" "nofile" "memlock" "as" "locks"
-    "sigpending" "msgqueue" "nice" "rtprio" "rttime"
-  ]);
-  socket.options = {
-    name = mkOption { type = name; description = "Its name in LISTEN_FDNAMES."; };
-    tcp = optional types.str "Address and port, as \"[::]:8080\" or \"127.0.0.1:8080\".";
-    unix = optional types.path "Path of a Unix stream socket.";
-    backlog = optional types.int "Connections that wait to be accepted.";
-    mode = optional octal "Permission bits of the Unix socket, in octal.";
-    user = optional account "Owner of the Unix socket; default: the service's user.";
-    group = optional account "Group of the Unix socket; default: the service's group.";
-  };
+  inherit (functions.options) optional list group name process socket;
 
   service = { ... }: {
-    options = {
-      enable = mkOption {
-        type = types.bool;
-        default = true;
-        description = "Whether the definition is installed.";
-      };
+    options = process // {
       exec = list types.str "The program (an absolute path) and its arguments. No shell reads it.";
       kind = optional (types.enum [ "simple" "notify" "oneshot" ]) "When it counts as ready.";
-      user = optional account "User to run as; default: root.";
-      group = optional account "Primary group; default: the user's own.";
-      groups = list account "Supplementary groups, beside those of the user.";
-      directory = optional types.path "Working directory.";
-      environment = mkOption {
-        type = types.attrsOf (types.nullOr types.str);
-        default = { };
-        description = "Environment. PATH is set from `path` unless it is given here.";
-      };
-      path = list types.package "Packages whose bin/ comes first in PATH, before the system's own.";
-      umask = optional octal "File mode bits that new files do not get, in octal.";
-      oomScoreAdjust = optional types.int "How gladly it is killed when memory is short.";
-      after = list name "It starts after these and stops before them.";
-      before = list name "It starts before these and stops after them.";
-      requires = list name "It starts only when these are ready.";
-      wants = list name "Starting it by hand starts these too.";
-      ready = group ready "When it counts as ready.";
-      restart = group restart "What happens when it ends.";
-      stop = group stop "How it is stopped.";
-      listen = list (types.submodule socket) "Sockets that PID 1 keeps, passed as LISTEN_FDS.";
-      limits = group limits "What it may use.";
+      control = optional (types.enum [ "read" "operate" "admin" ])
+        "What its processes may ask of the control socket; default: read.";
+      listen = list (types.submodule {
+        options = socket // {
+          name = mkOption { type = name; description = "Its name in LISTEN_FDNAMES."; };
+        };
+      }) "Sockets that PID 1 keeps, passed as LISTEN_FDS.";
     };
   };
 
   enabled = filter (service: config.rollinit.services.${service}.enable)
     (attrNames config.rollinit.services);
-  # Without the options that only Nix has, and with what they stand for.
-  complete = settings: settings // {
-    environment = {
-      PATH = concatStringsSep ":"
-        (map (package: "${package}/bin") settings.path ++ [ "/run/current-system/sw/bin" ]);
-    } // settings.environment;
-  };
-  withoutPath = settings: if settings.path == [ ] then settings else complete settings;
   text = service: ''
     # from rollinit.services.${service}
-    ${functions.toTOML (functions.definition (withoutPath config.rollinit.services.${service}))}'';
+    ${functions.toTOML (functions.definition.service config.rollinit.services.${service})}'';
 in
 {
   options.rollinit = {
     package = mkOption {
       type = types.package;
       default = pkgs.rollinit;
-      description = "Where rollinit-init, rollinit-supervisor and rollinit come from.";
+      description = "Where rollinit-init, its daemons and rollinit come from.";
     };
     services = mkOption {
       type = types.attrsOf (types.submodule service);
@@ -135,7 +46,7 @@ in
   };
   config = {
     assertions = functions.checks {
-      inherit (config.rollinit) services;
+      inherit (config.rollinit) services apps;
       users = attrNames config.users.users;
       groups = attrNames config.users.groups;
     };

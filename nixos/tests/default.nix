@@ -21,6 +21,18 @@ let
     inherit message;
   };
   web = settings: { rollinit.services.web = { exec = [ "/bin/web" ]; } // settings; };
+  # The sample of DESIGN and of docs/nix.md.
+  storefront.rollinit.apps.shop = {
+    closure = pkgs.busybox;
+    listen.http = 443;
+    health.http = "/up";
+    environment.PHX_HOST = "shop.example.org";
+    swap = { strategy = "overlap"; drain = "30s"; bake = "20s"; };
+  };
+  shop = settings: { rollinit.apps.shop = settings; };
+  # fromTOML takes no text that refers to the store.
+  withoutContext = builtins.unsafeDiscardStringContext;
+  key = "cache-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
   tricky.service = {
     exec = [ "/bin/a" "with \"quotes\", a \\ and\na line" "" ];
@@ -127,11 +139,83 @@ in
       expected = false;
     };
     path = {
-      # fromTOML takes no text that refers to the store.
-      actual = (fromTOML (builtins.unsafeDiscardStringContext
-        (fileOf "web" (system (web { path = [ pkgs.busybox ]; }))))).service.environment.PATH;
-      expected = builtins.unsafeDiscardStringContext
-        "${pkgs.busybox}/bin:/run/current-system/sw/bin";
+      actual = (fromTOML (withoutContext (fileOf "web" (system (web { path = [ pkgs.busybox ]; })))))
+        .service.environment.PATH;
+      expected = withoutContext "${pkgs.busybox}/bin:/run/current-system/sw/bin";
+    };
+
+    app = {
+      actual = fromTOML (withoutContext (fileOf "shop" (system storefront)));
+      expected.app = {
+        closure = withoutContext "${pkgs.busybox}";
+        listen.http = "[::]:443";
+        health.http.path = "/up";
+        environment.PHX_HOST = "shop.example.org";
+        swap = { strategy = "overlap"; drain = "30s"; bake = "20s"; };
+      };
+    };
+    # Names of sockets are people's; everything else that differs from a service's file.
+    appInFull = {
+      actual = fromTOML (fileOf "shop" (system (shop {
+        exec = [ "\${closure}/bin/web" "--fast" ];
+        migrate = "";
+        kind = "notify";
+        user = "nobody";
+        after = [ "database" ];
+        listen = {
+          adminPort = { tcp = "127.0.0.1:81"; backlog = 5; };
+          http = "0.0.0.0:80";
+          local = "unix:/run/shop";
+        };
+        health.http = { listen = "adminPort"; path = "/up"; every = "200ms"; passes = 2; };
+        swap = { retire = "at-switch"; migrateLease = "5s"; watch = "0s"; };
+        hooks = { afterSwitch = [ "\${closure}/bin/smoke" ]; onRollback = [ "/bin/page" ]; };
+      })));
+      expected.app = {
+        exec = [ "\${closure}/bin/web" "--fast" ];
+        migrate = "";
+        kind = "notify";
+        user = "nobody";
+        after = [ "database" ];
+        listen = {
+          adminPort = { tcp = "127.0.0.1:81"; backlog = 5; };
+          http = "0.0.0.0:80";
+          local = "unix:/run/shop";
+        };
+        health.http = { listen = "adminPort"; path = "/up"; every = "200ms"; passes = 2; };
+        swap = { retire = "at-switch"; migrate-lease = "5s"; watch = "0s"; };
+        hooks = { after-switch = [ "\${closure}/bin/smoke" ]; on-rollback = [ "/bin/page" ]; };
+      };
+    };
+    servicesMayWaitForApps = {
+      actual = builtins.isString (system {
+        imports = [ storefront (web { after = [ "shop" ]; }) ];
+      }).system.build.toplevel.drvPath;
+      expected = true;
+    };
+    agent =
+      let
+        config = system {
+          imports = [ storefront ];
+          rollinit.agent = { caches = [ "http://cache" ]; keys = [ key ]; fetch.parallelNars = 4; };
+        };
+        definition = fromTOML (withoutContext (fileOf "rollinit-agent" config));
+      in
+      {
+        actual = [
+          (fromTOML config.environment.etc."rollinit/agent.toml".text)
+          definition.service.control
+          definition.service.listen
+        ];
+        expected = [
+          { caches = [ "http://cache" ]; keys = [ key ]; fetch.parallel-nars = 4; }
+          "admin"
+          [ { name = "varlink"; unix = "/run/rollinit/agent"; mode = "0666"; } ]
+        ];
+      };
+    noAgentWithoutApps = {
+      actual = (system { }).environment.etc ? "rollinit/agent.toml";
+      expected = false;
     };
 
     # passwd(5), group(5): sorted by number, members from both sides, once each.
@@ -222,6 +306,46 @@ in
     badServiceName = failing
       "rollinit.services: \"a/b\" is not a service name"
       { rollinit.services."a/b".exec = [ "/bin/a" ]; };
+    appTwoHealths = failing
+      "rollinit.apps.shop.health: give one of http, tcp and notify, not http and notify"
+      (shop { listen.http = 80; health = { http = "/up"; notify = { }; }; });
+    appHealthWithoutSocket = failing
+      "rollinit.apps.shop.health.http: there is no TCP socket to ask; add rollinit.apps.shop.listen"
+      (shop { listen.local = "unix:/run/shop"; health.http = "/up"; });
+    appHealthOfUnknownSocket = failing
+      "rollinit.apps.shop.health.tcp.listen: there is no TCP socket \"web\"; there are: http"
+      (shop { listen.http = 80; health.tcp.listen = "web"; });
+    appOverlapWithoutSocket = failing
+      "rollinit.apps.shop.swap.strategy: overlap needs a TCP socket of the host's; add "
+      (shop { swap.strategy = "overlap"; });
+    appOverlapOnIPv6 = failing
+      "the gate asks from 127.0.0.9, which [::1] does not hear; write \"[::]:PORT\""
+      (shop { listen.http = "[::1]:80"; });
+    appBadStrategy = failing
+      "option rollinit.apps.shop.swap.strategy: \"blue\" is not null or one of \"overlap\", "
+      (shop { swap.strategy = "blue"; });
+    appRelativeHook = failing
+      "rollinit.apps.shop.hooks.afterSwitch: \"smoke\" is not an absolute path; write \"\${closure}"
+      (shop { hooks.afterSwitch = [ "smoke" ]; });
+    appPortZero = failing
+      "rollinit.apps.shop.listen.http: port 0 is refused"
+      (shop { listen.http = 0; });
+    appUnknownAfter = failing
+      "rollinit.apps.shop.after: there is no service \"databse\"; there are: database, "
+      (shop { after = [ "databse" ]; });
+    appUnknownUser = failing "rollinit.apps.shop.user: there is no user" (shop { user = "shp"; });
+    appNamedAsService = failing
+      "rollinit.services.shop: the app \"shop\" needs this name"
+      { imports = [ storefront ]; rollinit.services.shop.exec = [ "/bin/shop" ]; };
+    serviceNamedAsSide = failing
+      "rollinit.services.shop.1: the app \"shop\" needs this name"
+      { imports = [ storefront ]; rollinit.services."shop.1".exec = [ "/bin/shop" ]; };
+    agentWithoutKeys = failing
+      "rollinit.agent.caches: nothing could be fetched without a key to trust"
+      { rollinit.agent = { enable = true; caches = [ "http://cache" ]; }; };
+    agentBadKey = failing
+      "option rollinit.agent.keys.0: \"cache-1:abc\" is not a string matching"
+      { rollinit.agent = { enable = true; keys = [ "cache-1:abc" ]; }; };
     sameUid = failing
       "users.users.web.uid: 0 is taken by root"
       { users.users.web = { uid = 0; group = "root"; }; };

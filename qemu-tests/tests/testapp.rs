@@ -151,3 +151,106 @@ fn ends_as_told() {
     assert_eq!(code(&["crash", "--cod", "9"]), Some(1));
     assert_eq!(code(&["dance"]), Some(2));
 }
+
+/// One request on a connection of its own; status line and body.
+fn get(address: SocketAddr, path: &str, id: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("connect");
+    let head = format!("GET {path} HTTP/1.1\r\nX-Request-Id: {id}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("room");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+/// A release as the tests of swaps have them: `bin/serve` is a link, its words are beside it. It
+/// says its version, writes down who asked, and is sick at `/up` alone.
+#[test]
+fn a_release_takes_its_words_from_beside_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let release = folder.path().join("release");
+    let served = folder.path().join("served");
+    for name in ["bin", "arguments"] {
+        std::fs::create_dir_all(release.join(name)).expect("folder");
+    }
+    std::os::unix::fs::symlink(PROGRAM, release.join("bin/serve")).expect("link");
+    let words = format!("web\n--version\nv3\n--up-status\n503\n--served\n{}\n", served.display());
+    std::fs::write(release.join("arguments/serve"), words).expect("write");
+    let (listener, address) = listener();
+    let socket: OwnedFd = listener.try_clone().expect("duplicate").into();
+    let line = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 3<&0 0</dev/null";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line]).arg(release.join("bin/serve")).stdin(Stdio::from(socket));
+    let mut child = command.spawn().expect("a web app");
+    let (status, body) = get(address, "/up", "");
+    assert!(status.contains(" 503 ") && body.contains("orders"), "{status}: {body}");
+    let (status, body) = get(address, "/", "user-1");
+    assert!(status.contains(" 200 ") && body.ends_with(" version=v3\n"), "{status}: {body}");
+    let pid = child.id();
+    let lines = std::fs::read_to_string(&served).expect("written down");
+    assert_eq!(lines, format!("v3 {pid} /up -\nv3 {pid} / user-1\n"));
+    terminate(&child);
+    assert!(child.wait().expect("it ended").success());
+}
+
+/// Well until its time, then sick for good; users are answered all the same.
+#[test]
+fn web_falls_sick_when_told() {
+    let (listener, address) = listener();
+    drop(listener);
+    let port = address.port().to_string();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["web", "--port", &port]).args(words);
+        command.spawn().expect("run")
+    };
+    let mut child = run(&["--sick-after-ms", "0"]);
+    let give_up = std::time::Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        assert!(std::time::Instant::now() < give_up, "it does not listen");
+    }
+    assert!(get(address, "/up", "").0.contains(" 503 "));
+    assert!(get(address, "/", "user").0.contains(" 200 "));
+    terminate(&child);
+    assert!(child.wait().expect("it ended").success());
+}
+
+/// Accepted by nobody: the connection is made by the kernel and stays unanswered.
+#[test]
+fn web_never_accepts_when_told() {
+    let (listener, address) = listener();
+    let socket: OwnedFd = listener.try_clone().expect("duplicate").into();
+    let line = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" web --never-accept 3<&0 0</dev/null";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line, PROGRAM]).stdin(Stdio::from(socket));
+    let mut child = command.spawn().expect("a web app");
+    let plan = Plan { count: 1, mix: vec![Kind::GetNew], ..Plan::new(address, "deaf", 1, 1) };
+    let report = load::start(plan).expect("threads").finish();
+    assert_eq!(report.failures.get("more than 2 s"), Some(&1), "{report}");
+    terminate(&child);
+    child.wait().expect("it ended");
+}
+
+/// A task says and notes what it is, and ends as told, or as SIGTERM says.
+#[test]
+fn tasks_are_noted() {
+    let folder = tempfile::tempdir().expect("folder");
+    let note = folder.path().join("note");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["task", "create orders", "--note"]).arg(&note).args(words);
+        command.stdout(Stdio::piped());
+        command
+    };
+    let output = run(&["--code", "3"]).output().expect("run");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.stdout, b"create orders\n");
+    let mut slow = run(&["--after-ms", "60000"]).spawn().expect("run");
+    let mut said = String::new();
+    let stdout = slow.stdout.take().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut said).expect("a line");
+    terminate(&slow);
+    assert_eq!(slow.wait().expect("it ended").code(), Some(143));
+    let lines = std::fs::read_to_string(&note).expect("written");
+    assert_eq!(lines, "create orders\ncreate orders\n");
+}

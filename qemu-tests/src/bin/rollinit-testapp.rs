@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    qemu_tests::testapp::run(std::env::args().skip(1))
+    qemu_tests::testapp::run(std::env::args())
 }

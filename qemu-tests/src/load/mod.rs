@@ -3,7 +3,9 @@
 //! * **Open loop.** Request *i* is due at `start + i / rate`, whatever became of those before it.
 //!   Latency counts from when it was due, so a stalled server cannot hide behind a waiting client.
 //! * **No retries.** A request is sent once. A kept connection that its server closed *before*
-//!   anything was sent on it is replaced, as any client would; nothing else is.
+//!   anything was sent on it is replaced, as any client would, and so is one that was idle for
+//!   longer than [`KEPT_IDLE_MAX`]: a server that waits longer than that before it closes one never
+//!   closes it under a request. Nothing else is replaced.
 //! * **Checked.** Each request carries an id, which the server sends back together with how often
 //!   it has seen it. Another status than 200, another body, a reset, a refused connection, an
 //!   answer that ends early, an id seen twice, or more than two seconds: a failure.
@@ -27,6 +29,9 @@ use std::time::{Duration, Instant};
 
 /// An answer later than this after its request was due is a failure.
 pub const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// A kept connection that was idle for longer is not used again.
+pub const KEPT_IDLE_MAX: Duration = Duration::from_millis(400);
 
 /// Requests a second. Above it one thread a request would measure this machine's scheduler.
 pub const RATE_MAX: u32 = 500;
@@ -69,6 +74,14 @@ struct Shared {
     next: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// A connection between two requests.
+#[derive(Debug)]
+struct Kept {
+    connection: Connection,
+    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +111,6 @@ impl Shared {
 
     /// One worker: takes the next request that is due, until there is none.
     fn work(&self) {
-        let mut kept = None;
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let offset = Duration::from_nanos(index * 1_000_000_000 / u64::from(self.plan.rate));
@@ -111,32 +123,42 @@ impl Shared {
             let request = Request::new(&self.plan.name, index, kind);
             let late = due.elapsed();
             self.lock().tally.sent(late);
-            let outcome = exchange(&request, self.plan.target, due + ANSWER_MAX, &mut kept);
+            let outcome = self.exchange(&request, due + ANSWER_MAX);
             let latency = due.elapsed();
             self.lock().tally.ended(&request, offset, latency, outcome);
             self.changed.notify_all();
         }
     }
-}
 
-/// Sends one request and reads its answer, on the worker's kept connection if the kind says so.
-fn exchange(
-    request: &Request,
-    target: SocketAddr,
-    deadline: Instant,
-    kept: &mut Option<Connection>,
-) -> Result<request::Answer, report::Failure> {
-    let reused = if request.kind.keeps_connection() { kept.take() } else { None };
-    let mut connection = match reused.filter(Connection::is_open) {
-        Some(connection) => connection,
-        None => Connection::open(target, deadline)?,
-    };
-    let response = connection.exchange(&request.bytes(), deadline)?;
-    let answer = request.check(&response)?;
-    if request.kind.keeps_connection() && !response.closes {
-        *kept = Some(connection);
+    /// Sends one request and reads its answer, on a kept connection if the kind says so.
+    fn exchange(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<request::Answer, report::Failure> {
+        let reused = if request.kind.keeps_connection() { self.take_kept() } else { None };
+        let mut connection = match reused {
+            Some(connection) => connection,
+            None => Connection::open(self.plan.target, deadline)?,
+        };
+        let response = connection.exchange(&request.bytes(), deadline)?;
+        let answer = request.check(&response)?;
+        if request.kind.keeps_connection() && !response.closes {
+            self.lock_kept().push(Kept { connection, since: Instant::now() });
+        }
+        Ok(answer)
     }
-    Ok(answer)
+
+    fn lock_kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last, so that the others grow old and are closed.
+    fn take_kept(&self) -> Option<Connection> {
+        let mut kept = self.lock_kept();
+        kept.retain(|one| one.since.elapsed() <= KEPT_IDLE_MAX && one.connection.is_open());
+        kept.pop().map(|one| one.connection)
+    }
 }
 
 /// Starts the load.
@@ -157,6 +179,7 @@ pub fn start(plan: Plan) -> io::Result<Running> {
         next: AtomicU64::new(0),
         state: Mutex::default(),
         changed: Condvar::new(),
+        kept: Mutex::default(),
     });
     let spawn = |_| {
         let shared = Arc::clone(&shared);

@@ -94,6 +94,8 @@ pub struct Report {
     pub latency_max_ms: f64,
     /// Processes that answered, and how often.
     pub instances: BTreeMap<u32, u64>,
+    /// Versions that answered, and how often.
+    pub versions: BTreeMap<String, u64>,
 }
 
 /// Counts while a load is under way.
@@ -105,6 +107,7 @@ pub(super) struct Tally {
     examples: Vec<Example>,
     latencies: Vec<Duration>,
     instances: BTreeMap<u32, u64>,
+    versions: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -130,6 +133,9 @@ impl Tally {
                 self.latencies.push(latency);
                 if let Some(instance) = answer.instance {
                     *self.instances.entry(instance).or_default() += 1;
+                }
+                if let Some(version) = answer.version {
+                    *self.versions.entry(version).or_default() += 1;
                 }
             }
             Err(failure) => {
@@ -171,6 +177,7 @@ impl Tally {
             latency_p99_ms: quantile(990),
             latency_max_ms: quantile(1000),
             instances: self.instances.clone(),
+            versions: self.versions.clone(),
         }
     }
 }

@@ -13,8 +13,8 @@ const BODY_BYTES: usize = 3000;
 /// A kind of request.
 ///
 /// The server answers a GET with the body `id=ID instance=PID count=N`, a line, where ID is the
-/// request's `X-Request-Id` and N how often it has seen it; a POST to `/echo` with the body that
-/// was sent. Every answer repeats `X-Request-Id` and says N in `X-Request-Count`.
+/// request's `X-Request-Id` and N how often it has seen it, and maybe ` version=V` after it; a POST
+/// to `/echo` with the body that was sent. Every answer repeats `X-Request-Id` and says N in `X-Request-Count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// GET on a new connection.
@@ -54,10 +54,12 @@ pub struct Request {
 }
 
 /// What a right answer told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The pid of the process that answered, where it says so.
     pub instance: Option<u32>,
+    /// Its version, where it says so.
+    pub version: Option<String>,
 }
 
 impl Request {
@@ -101,7 +103,7 @@ impl Request {
         }
         if self.kind.is_post() {
             let right = response.body == self.body;
-            return if right { Ok(Answer { instance: None }) } else { Err(Failure::WrongBody) };
+            return if right { Ok(Answer::default()) } else { Err(Failure::WrongBody) };
         }
         let text = str::from_utf8(&response.body).map_err(|_| Failure::WrongBody)?;
         let mut words = text.split_ascii_whitespace();
@@ -109,8 +111,9 @@ impl Request {
         let instance = words.next().and_then(|word| word.strip_prefix("instance="));
         let count = words.next().and_then(|word| word.strip_prefix("count="));
         let instance = instance.and_then(|pid| pid.parse().ok());
+        let version = words.next().and_then(|word| word.strip_prefix("version="));
         if id == Some(&self.id) && instance.is_some() && count == Some("1") {
-            Ok(Answer { instance })
+            Ok(Answer { instance, version: version.map(str::to_owned) })
         } else {
             Err(Failure::WrongBody)
         }

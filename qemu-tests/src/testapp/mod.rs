@@ -2,6 +2,9 @@
 //!
 //! A web server that counts what it is asked, and processes that are slow, loud, stubborn, short of
 //! breath, or many. Also a guest's network address.
+//!
+//! Under another name than its own it takes its words from a file, one a line: `bin/serve` of a
+//! release is a link to this program, and `arguments/serve` beside `bin` says what it is to be.
 
 mod arguments;
 mod http;
@@ -10,16 +13,23 @@ mod notify;
 mod process;
 mod relay;
 mod signals;
+mod task;
 mod web;
 
 use arguments::Arguments;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: rollinit-testapp MODE [OPTION …]
 
-  web [--port N]            HTTP server on LISTEN_FDS, or on PORT of all addresses
+  web [--port N] [--version V] [--served FILE] [--up-status N] [--sick-after-ms N]
+      [--never-accept]      HTTP server on LISTEN_FDS, or on PORT of all addresses. Answers with
+                            its VERSION; appends \"VERSION PID PATH ID\" to FILE for every request;
+                            /up says N, or 503 after a while; or nothing is ever accepted
+  task TEXT [--code N] [--after-ms N] [--note FILE]
+                            prints TEXT, adds it to FILE, waits, exits with CODE (default 0)
   notify [--delay-ms N] [--status TEXT] [--main-pid] [--never]
                             says READY=1 after a delay, or never; then waits for SIGTERM
   crash [--code N] [--after-ms N]
@@ -56,10 +66,23 @@ pub(crate) fn at<E: fmt::Display>(step: impl fmt::Display) -> impl FnOnce(E) -> 
 /// What every mode comes to.
 pub(crate) type Outcome = Result<ExitCode, Failure>;
 
-/// Runs the mode that the words name: the whole program.
+/// The program's own name; under others its words are in a file.
+const NAME: &str = "rollinit-testapp";
+
+/// Runs the mode that the words name: the whole program. The first word is its own name.
 #[must_use]
-pub fn run(words: impl Iterator<Item = String>) -> ExitCode {
-    let mut arguments = Arguments::new(words);
+pub fn run(mut words: impl Iterator<Item = String>) -> ExitCode {
+    let name = words.next().unwrap_or_default();
+    let mut words: Vec<String> = words.collect();
+    match words_of(Path::new(&name)) {
+        Ok(None) => {}
+        Ok(Some(own)) => words.splice(..0, own).for_each(drop),
+        Err(failure) => {
+            eprintln!("{name}: {failure}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let mut arguments = Arguments::new(words.into_iter());
     let Some(mode) = arguments.word() else {
         eprint!("{USAGE}");
         return ExitCode::from(2);
@@ -73,9 +96,19 @@ pub fn run(words: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
+/// What the file `arguments/NAME` beside the folder of a program called NAME says, a word a line.
+fn words_of(program: &Path) -> Result<Option<Vec<String>>, Failure> {
+    let Some(name) = program.file_name().filter(|name| *name != NAME) else { return Ok(None) };
+    let release = program.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    let file = release.join("arguments").join(name);
+    let text = std::fs::read_to_string(&file).map_err(at(format!("read {}", file.display())))?;
+    Ok(Some(text.lines().map(str::to_owned).collect()))
+}
+
 fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
     match mode {
         "web" => web::run(arguments),
+        "task" => task::run(arguments),
         "notify" => notify::run(arguments),
         "crash" => process::crash(arguments),
         "exit" => process::exit(arguments),

@@ -6,16 +6,19 @@
 //!
 //! On SIGTERM it drains. It accepts no more: who waits in the queue of a kept socket is served by
 //! the next tenant. A connection that was accepted and has not asked yet may still ask; a request
-//! under way is answered and its connection closed; a connection that was used before and is idle
-//! is closed, as a server may at any time (RFC 9112 §9.3). Then it exits with 0.
+//! under way is answered and its connection closed. A connection that was used before may ask once
+//! more for as long as clients reuse one ([`crate::load::KEPT_IDLE_MAX`]), and some; then it is
+//! closed, and nobody's request crosses the close on its way. Then it exits with 0.
 
 use super::arguments::Arguments;
 use super::http::{self, Answer, Request};
 use super::signals::{Termination, nanoseconds};
 use super::{Failure, Outcome, at, notify};
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,14 +34,29 @@ const STACK_BYTES: usize = 128 * 1024;
 /// Ids that are counted; those above it are answered with 503, since they could not be.
 const IDS_MAX: usize = 2_000_000;
 
-/// How long a connection may be silent, and a new one without its first request while draining.
+/// How long a connection may be silent; while draining, a new one, and one that was used before:
+/// three times as long as a client takes to give it up.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const FIRST_REQUEST_MAX: Duration = Duration::from_secs(2);
+const IDLE_MAX: Duration = crate::load::KEPT_IDLE_MAX.saturating_mul(3);
 
 /// The longest `/slow`, in milliseconds.
 const SLOW_MS_MAX: u64 = 30_000;
 
+/// How it differs from a server that is well.
+struct Behaviour {
+    /// Told in every answer; empty: not told.
+    version: String,
+    /// Where each request is written down.
+    served: Option<File>,
+    /// What `/up` answers.
+    up_status: u16,
+    /// When `/up` begins to answer 503, by the monotonic clock.
+    sick_from_ns: u64,
+}
+
 struct Server {
+    behaviour: Behaviour,
     termination: Termination,
     state: Mutex<State>,
     changed: Condvar,
@@ -54,18 +72,60 @@ struct State {
 
 pub(super) fn run(arguments: &mut Arguments) -> Outcome {
     let port: Option<u16> = arguments.option_if_any("--port")?;
+    let never_accepts = arguments.flag("--never-accept");
+    let behaviour = Behaviour::read(arguments)?;
     arguments.finish()?;
     let termination = Termination::watch()?;
     let listener = listener(port)?;
+    if never_accepts {
+        termination.wait()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // A connection may be gone again between poll and accept.
     listener.set_nonblocking(true).map_err(at("set the listener non-blocking"))?;
-    let server = Arc::new(Server { termination, state: Mutex::default(), changed: Condvar::new() });
+    let state = Mutex::default();
+    let server = Arc::new(Server { behaviour, termination, state, changed: Condvar::new() });
     notify::say("READY=1")?;
     server.accept(&listener)?;
     notify::say("STOPPING=1")?;
     drop(listener);
     server.await_open(0);
     Ok(ExitCode::SUCCESS)
+}
+
+impl Behaviour {
+    fn read(arguments: &mut Arguments) -> Result<Self, Failure> {
+        let version = arguments.option("--version", String::new())?;
+        let up_status = arguments.option("--up-status", 200)?;
+        let sick_after_ms: Option<u64> = arguments.option_if_any("--sick-after-ms")?;
+        let sick_from_ns = sick_after_ms.map_or(u64::MAX, |after_ms| {
+            sys::clock::monotonic_ns() + nanoseconds(Duration::from_millis(after_ms))
+        });
+        let path: Option<PathBuf> = arguments.option_if_any("--served")?;
+        let open = |path: &PathBuf| {
+            let file = File::options().append(true).create(true).open(path);
+            file.map_err(at(format!("open {}", path.display())))
+        };
+        let served = path.as_ref().map(open).transpose()?;
+        Ok(Self { version, served, up_status, sick_from_ns })
+    }
+
+    /// Writes a request down before it is answered: one write, so that lines of several processes
+    /// do not mix.
+    fn note(&self, request: &Request) -> Result<(), Failure> {
+        let Some(mut file) = self.served.as_ref() else { return Ok(()) };
+        let (version, process) = (&self.version, std::process::id());
+        let id = if request.id.is_empty() { "-" } else { &request.id };
+        let line = format!("{version} {process} {} {id}\n", request.path);
+        file.write_all(line.as_bytes()).map_err(at("write down a request"))
+    }
+
+    fn up(&self) -> Answer {
+        let sick = sys::clock::monotonic_ns() >= self.sick_from_ns;
+        let status = if sick { 503 } else { self.up_status };
+        let text = if status == 200 { "ok" } else { "relation orders does not exist" };
+        Answer { status, count: 0, body: text.into() }
+    }
 }
 
 /// The kept socket of sd_listen_fds(3), else one of our own.
@@ -171,7 +231,7 @@ impl Server {
     fn await_bytes(&self, stream: &TcpStream, is_idle: bool) -> Result<bool, Failure> {
         let draining = self.is_draining()?;
         let time = match (draining, is_idle) {
-            (true, true) => Duration::ZERO,
+            (true, true) => IDLE_MAX,
             (true, false) => FIRST_REQUEST_MAX,
             (false, _) => SILENCE_MAX,
         };
@@ -195,8 +255,9 @@ impl Server {
 
     fn answer(&self, request: &Request) -> Result<Answer, Failure> {
         let text = |status: u16, text: &str| Answer { status, count: 0, body: text.into() };
+        self.behaviour.note(request)?;
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/up") => return Ok(text(200, "ok")),
+            ("GET", "/up") => return Ok(self.behaviour.up()),
             ("GET", "/ledger") => {
                 let name = request.parameter("name").unwrap_or_default();
                 return Ok(text(200, &self.ledger(name)));
@@ -216,7 +277,10 @@ impl Server {
             "POST" => request.body.clone(),
             _ => {
                 let (id, instance) = (&request.id, std::process::id());
-                format!("id={id} instance={instance} count={count}\n").into_bytes()
+                let version = &self.behaviour.version;
+                let version =
+                    if version.is_empty() { String::new() } else { format!(" version={version}") };
+                format!("id={id} instance={instance} count={count}{version}\n").into_bytes()
             }
         };
         Ok(Answer { status: 200, count, body })

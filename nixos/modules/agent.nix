@@ -1,0 +1,63 @@
+# `rollinit.agent`: the process that fetches closures and swaps apps. A service like any other, and
+# a file of what it may fetch from whom, /etc/rollinit/agent.toml.
+{ config, lib, pkgs, ... }:
+let
+  functions = import ../lib { inherit lib pkgs; };
+  inherit (lib) mkIf mkOption types;
+  inherit (functions.options) optional;
+  cfg = config.rollinit.agent;
+  settings = {
+    inherit (cfg) caches keys;
+    fetch = {
+      parallel-narinfos = cfg.fetch.parallelNarinfos;
+      parallel-nars = cfg.fetch.parallelNars;
+    };
+  };
+in
+{
+  options.rollinit.agent = {
+    enable = mkOption {
+      type = types.bool;
+      default = config.rollinit.apps != { };
+      description = "Whether the agent runs; by default if there are apps.";
+    };
+    caches = mkOption {
+      type = types.listOf (types.strMatching "(http|https|file)://[^ ]+");
+      default = [ ];
+      description = "Binary caches, asked in this order.";
+    };
+    keys = mkOption {
+      # nix-store --generate-binary-cache-key: 32 bytes are 43 digits and a `=`.
+      type = types.listOf (types.strMatching "[^: ]+:[A-Za-z0-9+/]{43}=");
+      default = [ ];
+      description = "Public keys, as NAME:BASE64. A path needs a signature by one of them.";
+    };
+    fetch = {
+      parallelNarinfos = optional types.int "Descriptions of paths that are asked for at once.";
+      parallelNars = optional types.int "Paths that are fetched at once.";
+    };
+  };
+  config = {
+    assertions = [
+      {
+        assertion = cfg.caches == [ ] || cfg.keys != [ ];
+        message = "rollinit.agent.caches: nothing could be fetched without a key to trust; "
+          + "set rollinit.agent.keys to the caches' public keys";
+      }
+    ];
+    environment.etc."rollinit/agent.toml" = mkIf cfg.enable {
+      text = ''
+        # from rollinit.agent
+        ${functions.toTOML (functions.definition.withoutEmpty settings)}'';
+    };
+    rollinit.services = mkIf cfg.enable {
+      rollinit-agent = {
+        exec = [ "${config.rollinit.package}/bin/rollinit-agent" ];
+        control = "admin";
+        listen = [ { name = "varlink"; unix = "/run/rollinit/agent"; mode = "0666"; } ];
+        restart.policy = "always";
+        limits.cpuWeight = 1000;
+      };
+    };
+  };
+}
