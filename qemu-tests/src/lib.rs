@@ -8,5 +8,6 @@ pub mod contained;
 pub mod guest;
 pub mod guests;
 pub mod load;
+pub mod nbd;
 pub mod testagent;
 pub mod testapp;

@@ -52,6 +52,9 @@ pub struct Boot {
     pub image: Image,
     /// Its disk.
     pub disk: Disk,
+    /// The disk's contents, when they are not the image's own: what QEMU calls `file=`, such as
+    /// [`crate::nbd::Server::address`]. What the guest writes goes there.
+    pub drive: Option<String>,
     /// Whether it gets the initramfs, or the kernel mounts the root by itself.
     pub initrd: bool,
     /// Words in place of the image's own of the same name (`root=`), or after them.
@@ -70,6 +73,7 @@ impl Boot {
             name: name.to_owned(),
             image: Image::open(configuration)?,
             disk: Disk::VirtioBlock,
+            drive: None,
             initrd: true,
             words: Vec::new(),
             ports: vec![8080, 8081],
@@ -109,8 +113,11 @@ impl Boot {
         if self.initrd {
             add(&["-initrd", &path(self.image.initrd())]);
         }
-        let disk = path(self.image.disk());
-        add(&["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={disk}")]);
+        let file = self.drive.as_ref().map_or_else(
+            || format!("snapshot=on,file={}", path(self.image.disk())),
+            |drive| format!("file={drive}"),
+        );
+        add(&["-drive", &format!("if=none,id=root,format=raw,{file}")]);
         add(match self.disk {
             Disk::VirtioBlock => &["-device", "virtio-blk-pci,drive=root"],
             Disk::Nvme => &["-device", "nvme,serial=root,drive=root"],
@@ -308,6 +315,7 @@ mod tests {
             name: String::new(),
             image,
             disk: Disk::Nvme,
+            drive: None,
             initrd: false,
             words: vec!["root=PARTUUID=b".to_owned(), "quiet".to_owned()],
             ports: Vec::new(),
