@@ -131,6 +131,11 @@ fn answered(error: &Error) -> Failure {
         }
         Error::Refused { .. } => (Code::Refused, "refused", Vec::new()),
         Error::ShuttingDown { .. } => (Code::Refused, "shutting_down", Vec::new()),
+        Error::NoSuchApp { .. } => (Code::NoSuchService, "no_such_app", Vec::new()),
+        Error::SwapUnderWay { .. } => (Code::Refused, "swap_under_way", Vec::new()),
+        Error::WrongPhase { .. } => (Code::Refused, "wrong_phase", Vec::new()),
+        Error::NoSuchSwap { .. } => (Code::NoSuchService, "no_such_swap", Vec::new()),
+        Error::StartFailed { .. } => (Code::Failed, "start_failed", Vec::new()),
         Error::Failed { name, .. } => {
             let cure = format!("`rollinit status {name}` and `rollinit logs {name}` tell more.");
             (Code::Failed, "failed", vec![cure])

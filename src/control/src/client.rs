@@ -1,64 +1,36 @@
-//! The client half: typed calls over one connection.
+//! The client half of the supervisor's interface: typed calls over one connection.
+//!
+//! A connection carries one call at a time: whoever watches an app while it runs a task takes a
+//! connection for each.
 
-use crate::INTERFACE;
-use crate::types::{Changed, EventBatch, LogBatch, ProcessList, ShutdownKind, Status};
-use serde::{Deserialize, Serialize};
-use std::fmt::Debug;
-use std::path::{Path, PathBuf};
-use zlink::Call;
-use zlink::tokio::unix::Connection;
+mod wire;
 
-/// Why a call has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// The supervisor answered with an error.
-    #[error(transparent)]
-    Answered(#[from] crate::Error),
-    /// No connection came about.
-    #[error("cannot connect to {socket}: {error}")]
-    Connect {
-        /// The socket.
-        socket: String,
-        /// What `connect` said.
-        error: std::io::Error,
-    },
-    /// The connection ended before the answer came.
-    #[error("{socket}: the connection ended before the answer to {method} came: {error}")]
-    Broken {
-        /// The socket.
-        socket: String,
-        /// The method that was called.
-        method: String,
-        /// What zlink said.
-        error: String,
-    },
-    /// The other side is no supervisor of this version: it answered in a way not understood.
-    #[error("{socket}: the answer to {method} is not understood: {error}")]
-    Foreign {
-        /// The socket.
-        socket: String,
-        /// The method that was called.
-        method: String,
-        /// What was wrong with it.
-        error: String,
-    },
+use crate::types::{
+    AppList, AppView, Changed, EventBatch, LogBatch, ProcessList, ShutdownKind, Status, Task,
+    TaskEnd,
+};
+use serde::Serialize;
+use std::path::Path;
+
+use wire::Nothing;
+pub(crate) use wire::Wire;
+pub use wire::{CallError, Interface, Replies};
+
+/// The supervisor's interface.
+#[derive(Debug)]
+pub struct OfSupervisor;
+
+impl Interface for OfSupervisor {
+    const NAME: &'static str = crate::INTERFACE;
+    const SERVER: &'static str = "supervisor";
+    type Error = crate::Error;
 }
 
 /// A connection to the supervisor.
 #[derive(Debug)]
 pub struct Client {
-    connection: Connection,
-    socket: PathBuf,
+    wire: Wire<OfSupervisor>,
 }
-
-#[derive(Debug, Serialize)]
-struct Request<'a, P> {
-    method: &'a str,
-    parameters: P,
-}
-
-#[derive(Debug, Serialize)]
-struct Nothing {}
 
 #[derive(Debug, Serialize)]
 struct Named<'a> {
@@ -79,9 +51,38 @@ struct ShutdownRequest {
     kind: ShutdownKind,
 }
 
-/// A reply whose parameters nobody needs.
-#[derive(Debug, Deserialize)]
-struct Empty {}
+#[derive(Debug, Serialize)]
+struct SwapStep<'a> {
+    app: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closure: Option<&'a str>,
+    swap: &'a str,
+}
+
+/// The parameters of `RunTask`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TaskRequest<'a> {
+    /// The app.
+    pub app: &'a str,
+    /// The swap that the task belongs to.
+    pub swap: &'a str,
+    /// Which of the app's tasks it is.
+    pub task: Task,
+    /// Program and arguments, with `${closure}` where the store path goes.
+    pub program: &'a [String],
+    /// The store path.
+    pub closure: &'a str,
+    /// It is killed so long after its start unless that is put off; milliseconds, 0: never.
+    pub lease_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Renewal<'a> {
+    app: &'a str,
+    swap: &'a str,
+    task: Task,
+    lease_ms: u64,
+}
 
 impl Client {
     /// Connects to the supervisor's socket.
@@ -89,13 +90,7 @@ impl Client {
     /// # Errors
     /// [`CallError::Connect`] with what the kernel said.
     pub async fn connect(socket: &Path) -> Result<Client, CallError> {
-        let failed = |error| CallError::Connect { socket: socket.display().to_string(), error };
-        let connection = match zlink::tokio::unix::connect(socket).await {
-            Ok(connection) => connection,
-            Err(zlink::Error::Io(error)) => return Err(failed(error)),
-            Err(error) => return Err(failed(std::io::Error::other(error.to_string()))),
-        };
-        Ok(Client { connection, socket: socket.to_owned() })
+        Ok(Client { wire: Wire::connect(socket).await? })
     }
 
     /// `GetStatus`: the host, and one service or all.
@@ -103,7 +98,7 @@ impl Client {
     /// # Errors
     /// Every call: [`CallError::Answered`] if the supervisor says no, else what broke.
     pub async fn status(&mut self, name: Option<&str>) -> Result<Status, CallError> {
-        self.call("GetStatus", Named { name }).await
+        self.wire.call("GetStatus", Named { name }).await
     }
 
     /// `ListProcesses`.
@@ -111,7 +106,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn processes(&mut self) -> Result<ProcessList, CallError> {
-        self.call("ListProcesses", Nothing {}).await
+        self.wire.call("ListProcesses", Nothing {}).await
     }
 
     /// `Start`: returns when the service is ready.
@@ -119,7 +114,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn start(&mut self, name: &str) -> Result<Changed, CallError> {
-        self.call("Start", Named { name: Some(name) }).await
+        self.wire.call("Start", Named { name: Some(name) }).await
     }
 
     /// `Stop`: returns when the service is down.
@@ -127,7 +122,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn stop(&mut self, name: &str) -> Result<Changed, CallError> {
-        self.call("Stop", Named { name: Some(name) }).await
+        self.wire.call("Stop", Named { name: Some(name) }).await
     }
 
     /// `Restart`: returns when the service is ready again.
@@ -135,7 +130,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn restart(&mut self, name: &str) -> Result<Changed, CallError> {
-        self.call("Restart", Named { name: Some(name) }).await
+        self.wire.call("Restart", Named { name: Some(name) }).await
     }
 
     /// `Shutdown`: returns when it is under way.
@@ -143,8 +138,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn shutdown(&mut self, kind: ShutdownKind) -> Result<(), CallError> {
-        self.send("Shutdown", ShutdownRequest { kind }, false).await?;
-        self.receive::<Empty>("Shutdown").await.map(|_| ())
+        self.wire.order("Shutdown", ShutdownRequest { kind }).await
     }
 
     /// `GetLogs`: the replies come from the returned [`Replies`].
@@ -156,101 +150,97 @@ impl Client {
         name: Option<&str>,
         lines: u32,
         follow: bool,
-    ) -> Result<Replies<'_, LogBatch>, CallError> {
-        self.send("GetLogs", LogRequest { name, lines, follow }, true).await?;
-        Ok(Replies::new(self, "GetLogs"))
+    ) -> Result<Replies<'_, LogBatch, OfSupervisor>, CallError> {
+        self.wire.stream("GetLogs", LogRequest { name, lines, follow }, true).await
     }
 
     /// `WatchEvents`: what happened, and with `follow` what happens.
     ///
     /// # Errors
     /// As [`Client::status`].
-    pub async fn events(&mut self, follow: bool) -> Result<Replies<'_, EventBatch>, CallError> {
-        self.send("WatchEvents", Nothing {}, follow).await?;
-        Ok(Replies::new(self, "WatchEvents"))
+    pub async fn events(
+        &mut self,
+        follow: bool,
+    ) -> Result<Replies<'_, EventBatch, OfSupervisor>, CallError> {
+        self.wire.stream("WatchEvents", Nothing {}, follow).await
     }
 
-    async fn call<P, R>(&mut self, method: &'static str, parameters: P) -> Result<R, CallError>
-    where
-        P: Serialize + Debug,
-        R: for<'a> Deserialize<'a> + Debug,
-    {
-        self.send(method, parameters, false).await?;
-        let (reply, _) = self.receive::<R>(method).await?;
-        reply.ok_or_else(|| CallError::Foreign {
-            socket: self.socket.display().to_string(),
-            method: method.to_owned(),
-            error: "it carries no parameters".to_owned(),
-        })
-    }
-
-    async fn send<P>(&mut self, method: &str, parameters: P, more: bool) -> Result<(), CallError>
-    where
-        P: Serialize + Debug,
-    {
-        let full = format!("{INTERFACE}.{method}");
-        let call = Call::new(Request { method: &full, parameters }).set_more(more);
-        let sent = self.connection.send_call(&call, Vec::new()).await;
-        sent.map_err(|error| self.failed(method, error))
-    }
-
-    /// The parameters of the next reply, and whether more follow.
-    async fn receive<R>(&mut self, method: &str) -> Result<(Option<R>, bool), CallError>
-    where
-        R: for<'a> Deserialize<'a> + Debug,
-    {
-        match self.connection.receive_reply::<R, crate::Error>().await {
-            Ok((Ok(reply), _)) => {
-                let continues = reply.continues().unwrap_or(false);
-                Ok((reply.into_parameters(), continues))
-            }
-            Ok((Err(error), _)) => Err(error.into()),
-            Err(error) => Err(self.failed(method, error)),
-        }
-    }
-
-    fn failed(&self, method: &str, error: zlink::Error) -> CallError {
-        let socket = self.socket.display().to_string();
-        let method = method.to_owned();
-        match error {
-            zlink::Error::Io(error) => {
-                CallError::Broken { socket, method, error: error.to_string() }
-            }
-            zlink::Error::UnexpectedEof => {
-                CallError::Broken { socket, method, error: "the supervisor closed it".to_owned() }
-            }
-            other => CallError::Foreign { socket, method, error: other.to_string() },
-        }
-    }
-}
-
-/// The replies of a streaming call, one after the other.
-#[derive(Debug)]
-pub struct Replies<'a, R> {
-    client: &'a mut Client,
-    method: &'static str,
-    continues: bool,
-    reply: std::marker::PhantomData<R>,
-}
-
-impl<'a, R> Replies<'a, R>
-where
-    R: for<'de> Deserialize<'de> + Debug,
-{
-    fn new(client: &'a mut Client, method: &'static str) -> Self {
-        Replies { client, method, continues: true, reply: std::marker::PhantomData }
-    }
-
-    /// The next reply; `None` after the last.
+    /// `Apps`.
     ///
     /// # Errors
     /// As [`Client::status`].
-    pub async fn next(&mut self) -> Result<Option<R>, CallError> {
-        if !self.continues {
-            return Ok(None);
-        }
-        let received = self.client.receive::<R>(self.method).await;
-        self.continues = matches!(received, Ok((_, true)));
-        received.map(|(reply, _)| reply)
+    pub async fn apps(&mut self) -> Result<AppList, CallError> {
+        self.wire.call("Apps", Nothing {}).await
+    }
+
+    /// `WatchApp`: the app as it is, and with `follow` each time it has changed.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn watch_app(
+        &mut self,
+        name: &str,
+        follow: bool,
+    ) -> Result<Replies<'_, AppView, OfSupervisor>, CallError> {
+        self.wire.stream("WatchApp", Named { name: Some(name) }, follow).await
+    }
+
+    /// `Prepare`: returns when the candidate's program runs.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn prepare(
+        &mut self,
+        app: &str,
+        closure: &str,
+        swap: &str,
+    ) -> Result<AppView, CallError> {
+        self.wire.call("Prepare", SwapStep { app, closure: Some(closure), swap }).await
+    }
+
+    /// `Admit`: returns when new connections go to the candidate.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn admit(&mut self, app: &str, swap: &str) -> Result<AppView, CallError> {
+        self.wire.call("Admit", SwapStep { app, closure: None, swap }).await
+    }
+
+    /// `Retire`: returns when the candidate serves alone.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn retire(&mut self, app: &str, swap: &str) -> Result<AppView, CallError> {
+        self.wire.call("Retire", SwapStep { app, closure: None, swap }).await
+    }
+
+    /// `Abandon`: returns when the previous side serves alone.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn abandon(&mut self, app: &str, swap: &str) -> Result<AppView, CallError> {
+        self.wire.call("Abandon", SwapStep { app, closure: None, swap }).await
+    }
+
+    /// `RunTask`: returns when it has ended.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn run_task(&mut self, request: TaskRequest<'_>) -> Result<TaskEnd, CallError> {
+        self.wire.call("RunTask", request).await
+    }
+
+    /// `RenewTask`: the task is killed `lease_ms` from now, unless that is put off again.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn renew_task(
+        &mut self,
+        app: &str,
+        swap: &str,
+        task: Task,
+        lease_ms: u64,
+    ) -> Result<(), CallError> {
+        self.wire.order("RenewTask", Renewal { app, swap, task, lease_ms }).await
     }
 }

@@ -45,6 +45,43 @@ pub enum Error {
         /// The shutdown that is under way.
         kind: ShutdownKind,
     },
+    /// No app of that name is defined on this host.
+    NoSuchApp {
+        /// The name that was asked for.
+        name: String,
+        /// The defined name that looks most like it, if one is close.
+        nearest: Option<String>,
+    },
+    /// Another swap of the app is under way; nothing was changed.
+    SwapUnderWay {
+        /// The app.
+        app: String,
+        /// The id of the swap that is under way.
+        swap: String,
+    },
+    /// The app has no swap of that id, so it cannot be taken further; nothing was changed.
+    NoSuchSwap {
+        /// The app.
+        app: String,
+        /// The id that was asked for.
+        swap: String,
+    },
+    /// The swap is at a point from which that cannot be done; nothing was changed.
+    WrongPhase {
+        /// The app.
+        app: String,
+        /// The swap.
+        swap: String,
+        /// Why, and what can be done instead; a sentence that names the app.
+        reason: String,
+    },
+    /// A program of the app could not be started at all.
+    StartFailed {
+        /// The app.
+        app: String,
+        /// Which step failed and why; a sentence that names the program.
+        reason: String,
+    },
 }
 
 impl std::error::Error for Error {}
@@ -61,10 +98,25 @@ impl std::fmt::Display for Error {
             Error::NotPermitted { method, needs, has, reason } => {
                 write!(out, "{method} needs the role {needs}, yours is {has}: {reason}")
             }
-            Error::Refused { reason, .. } | Error::Failed { reason, .. } => out.write_str(reason),
+            Error::Refused { reason, .. }
+            | Error::Failed { reason, .. }
+            | Error::WrongPhase { reason, .. } => out.write_str(reason),
             Error::ShuttingDown { kind } => {
                 write!(out, "the host is going down ({kind}); nothing is started any more")
             }
+            Error::NoSuchApp { name, nearest: Some(nearest) } => {
+                write!(out, "no app is called \"{name}\"; did you mean \"{nearest}\"?")
+            }
+            Error::NoSuchApp { name, nearest: None } => {
+                write!(out, "no app is called \"{name}\"; `rollinit status` lists them")
+            }
+            Error::SwapUnderWay { app, swap } => {
+                write!(out, "{app}: the swap {swap} is under way; end it before another one")
+            }
+            Error::NoSuchSwap { app, swap } => {
+                write!(out, "{app} has no swap {swap} under way")
+            }
+            Error::StartFailed { app, reason } => write!(out, "{app}: {reason}"),
         }
     }
 }
@@ -73,16 +125,31 @@ impl Error {
     /// A [`Error::NoSuchService`] that names the closest of `defined`, if one is close enough to
     /// be a slip of the fingers: at most a third of the letters differ.
     pub fn no_such_service<'a>(name: &str, defined: impl IntoIterator<Item = &'a str>) -> Error {
-        let name: String = name.chars().take(crate::limits::NAME_BYTES_MAX).collect();
-        let allowed = (name.chars().count() / 3).max(1);
-        let nearest = defined
-            .into_iter()
-            .map(|candidate| (distance(&name, candidate), candidate))
-            .filter(|(distance, _)| *distance <= allowed)
-            .min()
-            .map(|(_, candidate)| candidate.to_owned());
+        let (name, nearest) = nearest(name, defined);
         Error::NoSuchService { name, nearest }
     }
+
+    /// A [`Error::NoSuchApp`], in the same way.
+    pub fn no_such_app<'a>(name: &str, defined: impl IntoIterator<Item = &'a str>) -> Error {
+        let (name, nearest) = nearest(name, defined);
+        Error::NoSuchApp { name, nearest }
+    }
+}
+
+/// `name`, cut to what a name may have, and the one of `defined` that it may have been meant to be.
+pub(crate) fn nearest<'a>(
+    name: &str,
+    defined: impl IntoIterator<Item = &'a str>,
+) -> (String, Option<String>) {
+    let name: String = name.chars().take(crate::limits::NAME_BYTES_MAX).collect();
+    let allowed = (name.chars().count() / 3).max(1);
+    let nearest = defined
+        .into_iter()
+        .map(|candidate| (distance(&name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate.to_owned());
+    (name, nearest)
 }
 
 /// Letters to insert, remove or replace to turn `left` into `right` (Levenshtein).

@@ -7,6 +7,8 @@
 //! It touches the sockets it is handed and nothing else: no clock, no file, no process.
 //! It never decides what happens to a service, and it never blocks the thread it runs on.
 
+mod accept;
+pub mod agent;
 pub mod base64;
 pub mod client;
 pub mod error;

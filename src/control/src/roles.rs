@@ -4,7 +4,8 @@
 //! 1. A peer the kernel cannot name in our namespaces (pid 0, the overflow uid) has no role.
 //! 2. uid 0, and the uid the supervisor itself runs under, is admin.
 //! 3. A member of the operate group may operate, a member of the read group may read.
-//! 4. A peer inside a service's cgroup keeps at most read, whatever it is otherwise.
+//! 4. A peer inside a service's cgroup keeps at most what that service's definition allows
+//!    (`control = "read"` unless it says more), whatever it is otherwise.
 //! 5. Everybody else has no role.
 //!
 //! The uid is that of SO_PEERCRED, the groups are its gid and those of SO_PEERGROUPS
@@ -60,8 +61,13 @@ pub struct Peer {
 pub enum Place {
     /// Outside of every service.
     Host,
-    /// In the cgroup of the service of this name.
-    Service(String),
+    /// In the cgroup of a service.
+    Service {
+        /// Its name.
+        name: String,
+        /// What its definition allows its processes at most; [`Role::Read`] if it says nothing.
+        limit: Role,
+    },
     /// Not to be found out: the process is gone, or its cgroup could not be read.
     Unknown,
 }
@@ -99,9 +105,15 @@ pub fn decide(peer: &Peer, policy: &Policy) -> Grant {
     let personal = personal_role(peer, policy);
     match &peer.place {
         Place::Host => Grant { role: personal, reason: host_reason(personal, peer.uid) },
-        Place::Service(name) => Grant {
-            role: personal.min(Role::Read),
-            reason: format!("the caller is part of the service {name}, and services may only read"),
+        Place::Service { name, limit } if personal <= *limit => {
+            let reason = format!("{}, in the service {name}", host_reason(personal, peer.uid));
+            Grant { role: personal, reason }
+        }
+        Place::Service { name, limit } => Grant {
+            role: *limit,
+            reason: format!(
+                "the caller is part of the service {name}, whose definition allows {limit} at most"
+            ),
         },
         Place::Unknown => none("the caller's cgroup could not be read"),
     }
@@ -149,6 +161,34 @@ pub enum Method {
     Restart,
     /// `Shutdown`
     Shutdown,
+    /// `Apps`
+    Apps,
+    /// `WatchApp`
+    WatchApp,
+    /// `Prepare`
+    Prepare,
+    /// `Admit`
+    Admit,
+    /// `Retire`
+    Retire,
+    /// `Abandon`
+    Abandon,
+    /// `RunTask`
+    RunTask,
+    /// `RenewTask`
+    RenewTask,
+    /// `Swap` of the agent
+    Swap,
+    /// `Rollback` of the agent
+    Rollback,
+    /// `Follow` of the agent
+    Follow,
+    /// `Confirm` of the agent
+    Confirm,
+    /// `Generations` of the agent
+    Generations,
+    /// `Swaps` of the agent
+    Swaps,
 }
 
 impl Method {
@@ -164,6 +204,20 @@ impl Method {
             Method::Stop => "Stop",
             Method::Restart => "Restart",
             Method::Shutdown => "Shutdown",
+            Method::Apps => "Apps",
+            Method::WatchApp => "WatchApp",
+            Method::Prepare => "Prepare",
+            Method::Admit => "Admit",
+            Method::Retire => "Retire",
+            Method::Abandon => "Abandon",
+            Method::RunTask => "RunTask",
+            Method::RenewTask => "RenewTask",
+            Method::Swap => "Swap",
+            Method::Rollback => "Rollback",
+            Method::Follow => "Follow",
+            Method::Confirm => "Confirm",
+            Method::Generations => "Generations",
+            Method::Swaps => "Swaps",
         }
     }
 
@@ -175,6 +229,12 @@ impl Method {
             Method::GetLogs | Method::WatchEvents => Role::Read,
             Method::Start | Method::Stop | Method::Restart => Role::Operate,
             Method::Shutdown => Role::Admin,
+            Method::Apps | Method::WatchApp => Role::Read,
+            // A swap's steps one by one are the agent's business: out of order they lose requests.
+            Method::Prepare | Method::Admit | Method::Retire | Method::Abandon => Role::Admin,
+            Method::RunTask | Method::RenewTask => Role::Admin,
+            Method::Swap | Method::Rollback | Method::Confirm => Role::Operate,
+            Method::Follow | Method::Generations | Method::Swaps => Role::Read,
         }
     }
 }
@@ -189,6 +249,22 @@ impl Grant {
             return Ok(());
         }
         Err(crate::Error::NotPermitted {
+            method: method.name().to_owned(),
+            needs: method.needs().to_string(),
+            has: self.role.to_string(),
+            reason: self.reason.clone(),
+        })
+    }
+
+    /// Says whether the holder may call `method` of the agent.
+    ///
+    /// # Errors
+    /// [`crate::agent::Error::NotPermitted`] with the role it would take.
+    pub fn check_agent(&self, method: Method) -> Result<(), crate::agent::Error> {
+        if self.role >= method.needs() {
+            return Ok(());
+        }
+        Err(crate::agent::Error::NotPermitted {
             method: method.name().to_owned(),
             needs: method.needs().to_string(),
             has: self.role.to_string(),

@@ -4,24 +4,18 @@
 //! in its queue) and gives each connection a task of its own: a `Stop` that takes its time holds
 //! up nobody else. Everything runs on one thread, inside a `tokio::task::LocalSet`.
 
-use crate::limits::{
-    ACCEPT_PAUSE_MS, CALL_BYTES_MAX, CONNECTIONS_FOR_ROOT, CONNECTIONS_MAX, CONNECTIONS_PER_UID_MAX,
-};
-use crate::roles::{Peer, Policy, decide};
+use crate::accept::{self, House, Visitor};
+use crate::roles::{Peer, Policy};
 use crate::session::Session;
-use crate::types::{Changed, Event, LogRecord, ProcessList, ShutdownKind, Status};
-use std::cell::RefCell;
-use std::future::Future;
+use crate::types::{
+    App, Changed, Event, LogRecord, ProcessList, ShutdownKind, Status, Task, TaskEnd,
+};
+use std::future::{Future, ready};
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
-use zlink::connection::socket::{self, ReadResult, Socket};
-use zlink::tokio::unix as transport;
-use zlink::{ReadyListener, Server};
+use tokio::sync::{mpsc, watch};
 
 /// An answer of the supervisor, awaited on the connection's own task.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, crate::Error>> + 'a>>;
@@ -48,6 +42,43 @@ pub trait Backend {
     /// Begins to take the host down; answers once that is under way.
     fn shutdown<'a>(&'a self, peer: &'a Peer, kind: ShutdownKind) -> Answer<'a, ()>;
 
+    /// The apps, by name. A supervisor without apps keeps this and what follows as it is here.
+    fn apps(&self) -> Answer<'_, Vec<App>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// One app as it is now and at each change: the channel holds the newest. It ends with its
+    /// sender, or with the caller.
+    fn watch_app<'a>(&'a self, app: &'a str) -> Answer<'a, watch::Receiver<App>> {
+        Box::pin(ready(Err(crate::Error::no_such_app(app, []))))
+    }
+
+    /// Takes a swap of an app to its next state, or back; answers when it is there. What is there
+    /// already is answered at once: each may be asked for again by the same swap id.
+    fn change_app<'a>(&'a self, peer: &'a Peer, order: SwapOrder<'a>) -> Answer<'a, App> {
+        let _ = peer;
+        Box::pin(ready(Err(crate::Error::no_such_app(order.app, []))))
+    }
+
+    /// Runs a program beside an app and answers with its end. Asked for again while it runs, by
+    /// the same swap id, it joins; once it has ended and nobody has heard of that, it tells.
+    fn run_task<'a>(&'a self, peer: &'a Peer, order: TaskOrder<'a>) -> Answer<'a, TaskEnd> {
+        let _ = peer;
+        Box::pin(ready(Err(crate::Error::no_such_app(order.app, []))))
+    }
+
+    /// Puts off the time at which a running task is killed to `lease_ms` from now.
+    fn renew_task<'a>(
+        &'a self,
+        app: &'a str,
+        swap: &'a str,
+        task: Task,
+        lease_ms: u64,
+    ) -> Answer<'a, ()> {
+        let _ = (swap, task, lease_ms);
+        Box::pin(ready(Err(crate::Error::no_such_app(app, []))))
+    }
+
     /// `CLOCK_MONOTONIC` now, in nanoseconds.
     fn now_ns(&self) -> u64;
 
@@ -64,6 +95,51 @@ pub enum Verb {
     Stop,
     /// Down if it is up, then up: done when ready.
     Restart,
+}
+
+/// One step of a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwapOrder<'a> {
+    /// The app.
+    pub app: &'a str,
+    /// The swap's id, by which each step is done once however often it is asked for.
+    pub swap: &'a str,
+    /// Which step.
+    pub verb: SwapVerb<'a>,
+}
+
+/// The steps of a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwapVerb<'a> {
+    /// The candidate is started: done when its program runs.
+    Prepare {
+        /// Its store path.
+        closure: &'a str,
+    },
+    /// New connections go to the candidate.
+    Admit,
+    /// The previous side goes: done when it is gone and the candidate serves alone.
+    Retire,
+    /// The candidate goes: done when the previous side serves alone again. Of a swap that the app
+    /// does not have there is nothing to do.
+    Abandon,
+}
+
+/// A program to run beside an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskOrder<'a> {
+    /// The app.
+    pub app: &'a str,
+    /// The id of the swap that it belongs to.
+    pub swap: &'a str,
+    /// Which of the app's tasks it is.
+    pub task: Task,
+    /// Program and arguments, with `${closure}` where the store path goes.
+    pub program: &'a [String],
+    /// The store path.
+    pub closure: &'a str,
+    /// It is killed so long after its start unless that is put off; milliseconds, 0: never.
+    pub lease_ms: u64,
 }
 
 /// Which lines `GetLogs` wants.
@@ -115,51 +191,7 @@ pub async fn run(
     identify: Rc<Identify>,
     backend: Rc<dyn Backend>,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
-    let guests = Rc::new(RefCell::new(Guests::default()));
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                backend.say(&format!("control socket: accept failed: {error}"));
-                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
-                continue;
-            }
-        };
-        if let Err(error) = admit(stream, policy, &identify, &backend, &guests) {
-            backend.say(&format!("control socket: a connection was not served: {error}"));
-        }
-    }
-}
-
-/// Identifies one peer and starts its task, if there is room.
-fn admit(
-    stream: UnixStream,
-    policy: Policy,
-    identify: &Rc<Identify>,
-    backend: &Rc<dyn Backend>,
-    guests: &Rc<RefCell<Guests>>,
-) -> io::Result<()> {
-    let stream = stream.into_std()?;
-    let peer = identify(&stream)?;
-    let free_of_quota = peer.uid == 0 || peer.uid == policy.own_uid;
-    let Some(seat) = Guests::seat(guests, peer.uid, free_of_quota) else {
-        return Err(io::Error::other(format!(
-            "too many connections: {CONNECTIONS_MAX} in all, {CONNECTIONS_PER_UID_MAX} for a uid; \
-             this one was of uid {}, pid {}",
-            peer.uid, peer.pid
-        )));
-    };
-    let backend = Rc::clone(backend);
-    tokio::task::spawn_local(async move {
-        let _seat = seat;
-        let name = format!("uid {}, pid {}", peer.uid, peer.pid);
-        if let Err(error) = serve(stream, peer, policy, Rc::clone(&backend)).await {
-            backend.say(&format!("control socket: connection of {name}: {error}"));
-        }
-    });
-    Ok(())
+    accept::run(listener, policy, identify, Rc::new(Supervisor(backend))).await
 }
 
 /// Serves one accepted connection until its peer closes it.
@@ -175,118 +207,20 @@ pub async fn serve(
     policy: Policy,
     backend: Rc<dyn Backend>,
 ) -> Result<(), zlink::Error> {
-    let grant = decide(&peer, &policy);
-    stream.set_nonblocking(true)?;
-    let watch = UnixStream::from_std(stream.try_clone()?)?;
-    let session = Session::new(peer, grant, Rc::new(watch), backend);
-    let socket = CappedStream(transport::Stream::try_from(stream)?);
-    Server::new(ReadyListener::new(socket), session).run().await
+    accept::serve(stream, peer, policy, &Supervisor(backend)).await
 }
 
-/// Who is connected, by uid.
-#[derive(Debug, Default)]
-struct Guests {
-    uids: Vec<u32>,
-}
+/// The supervisor's side of [`accept`].
+struct Supervisor(Rc<dyn Backend>);
 
-impl Guests {
-    /// A seat for one connection of `uid`, given back when it is dropped.
-    fn seat(guests: &Rc<RefCell<Guests>>, uid: u32, free_of_quota: bool) -> Option<Seat> {
-        let mut inside = guests.borrow_mut();
-        let of_uid = inside.uids.iter().filter(|&&other| other == uid).count();
-        let room = if free_of_quota {
-            inside.uids.len() < CONNECTIONS_MAX
-        } else {
-            inside.uids.len() < CONNECTIONS_MAX - CONNECTIONS_FOR_ROOT
-                && of_uid < CONNECTIONS_PER_UID_MAX
-        };
-        if !room {
-            return None;
-        }
-        inside.uids.push(uid);
-        Some(Seat { guests: Rc::clone(guests), uid })
+impl House for Supervisor {
+    type Session = Session;
+
+    fn session(&self, visitor: Visitor) -> Session {
+        Session::new(visitor.peer, visitor.grant, visitor.watch, Rc::clone(&self.0))
     }
-}
 
-/// A place among the connections served.
-struct Seat {
-    guests: Rc<RefCell<Guests>>,
-    uid: u32,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut guests = self.guests.borrow_mut();
-        if let Some(index) = guests.uids.iter().position(|&uid| uid == self.uid) {
-            guests.uids.swap_remove(index);
-        }
-    }
-}
-
-/// A stream that refuses calls longer than [`CALL_BYTES_MAX`]; zlink alone would buffer 100 MiB.
-/// Descriptors that a peer sends along are closed: no method takes any.
-#[derive(Debug)]
-pub(crate) struct CappedStream(transport::Stream);
-
-impl Socket for CappedStream {
-    type ReadHalf = CappedRead;
-    type WriteHalf = <transport::Stream as Socket>::WriteHalf;
-
-    fn split(self) -> (Self::ReadHalf, Self::WriteHalf) {
-        let (inner, write) = self.0.split();
-        (CappedRead { inner, pending_bytes: 0 }, write)
-    }
-}
-
-/// The reading half of a [`CappedStream`].
-#[derive(Debug)]
-pub(crate) struct CappedRead {
-    inner: <transport::Stream as Socket>::ReadHalf,
-    /// Bytes since the last NUL, which ends a Varlink message.
-    pending_bytes: usize,
-}
-
-impl socket::ReadHalf for CappedRead {
-    async fn read(&mut self, buffer: &mut [u8]) -> zlink::Result<ReadResult> {
-        let mut result = self.inner.read(buffer).await?;
-        drop(result.take_fds());
-        let read = &buffer[..result.bytes_read()];
-        self.pending_bytes = match read.iter().rposition(|&byte| byte == 0) {
-            Some(end) => read.len() - end - 1,
-            None => self.pending_bytes + read.len(),
-        };
-        if self.pending_bytes > CALL_BYTES_MAX {
-            return Err(zlink::Error::BufferOverflow);
-        }
-        Ok(result)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{CONNECTIONS_FOR_ROOT, CONNECTIONS_MAX, CONNECTIONS_PER_UID_MAX, Guests};
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    /// One user cannot take every seat, all users together leave root's, and seats come back.
-    #[test]
-    fn seats() {
-        let guests = Rc::new(RefCell::new(Guests::default()));
-        let mut seats: Vec<_> =
-            (0..CONNECTIONS_PER_UID_MAX).map(|_| Guests::seat(&guests, 1000, false)).collect();
-        assert!(seats.iter().all(Option::is_some));
-        assert!(Guests::seat(&guests, 1000, false).is_none());
-
-        for uid in 1001.. {
-            let Some(seat) = Guests::seat(&guests, uid, false) else { break };
-            seats.push(Some(seat));
-        }
-        assert_eq!(seats.len(), CONNECTIONS_MAX - CONNECTIONS_FOR_ROOT);
-        for _ in 0..CONNECTIONS_FOR_ROOT {
-            seats.push(Some(Guests::seat(&guests, 0, true).unwrap()));
-        }
-        assert!(Guests::seat(&guests, 0, true).is_none());
-        seats.remove(0);
-        assert!(Guests::seat(&guests, 0, true).is_some());
+    fn say(&self, message: &str) {
+        self.0.say(message);
     }
 }

@@ -5,12 +5,13 @@
 
 use crate::limits::{LOG_LINES_DEFAULT, LOG_LINES_MAX};
 use crate::roles::{Grant, Method, Peer};
-use crate::server::{Backend, LogQuery, Verb};
-use crate::stream::{Replies, StreamError};
+use crate::server::{Backend, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb};
+use crate::stream::{Latest, Replies, Source, Stated, StreamError};
 use crate::types::{
-    Changed, End, EndCause, Event, EventBatch, Host, HostState, Init, Listen, LogBatch, LogRecord,
-    Problem, ProcessList, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status,
-    Supervisor,
+    App, AppHealth, AppList, AppPolicy, AppRun, AppSwap, AppView, Changed, End, EndCause, Event,
+    EventBatch, HealthKind, Host, HostState, Init, Listen, LogBatch, LogRecord, Problem,
+    ProcessList, RetireWhen, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status,
+    Strategy, Supervisor, SwapPhase, Task, TaskEnd,
 };
 use futures_core::Stream;
 use std::rc::Rc;
@@ -45,6 +46,16 @@ impl Session {
         self.grant.check(method)?;
         self.backend.change(&self.peer, verb, name).await
     }
+
+    async fn change_app(
+        &self,
+        method: Method,
+        order: SwapOrder<'_>,
+    ) -> Result<AppView, crate::Error> {
+        self.grant.check(method)?;
+        let app = self.backend.change_app(&self.peer, order).await?;
+        Ok(AppView { now_ns: self.backend.now_ns(), app })
+    }
 }
 
 /// The supervisor of this host: look at its services, start and stop them, read their output.
@@ -58,8 +69,9 @@ impl Session {
     version = env!("CARGO_PKG_VERSION"),
     url = "https://github.com/rollinit/rollinit",
     types = [
-        End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem, ServiceProcesses,
-        ServiceState, ServiceStatus, ShutdownKind, Supervisor,
+        App, AppHealth, AppPolicy, AppRun, AppSwap, End, EndCause, Event, HealthKind, Host, HostState, Init, Listen, LogRecord, Problem,
+        RetireWhen, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Strategy,
+        Supervisor, SwapPhase, Task,
     ]
 )]
 impl Session {
@@ -99,7 +111,7 @@ impl Session {
         name: Option<String>,
         lines: Option<u32>,
         follow: Option<bool>,
-    ) -> impl Stream<Item = Result<Reply<LogBatch>, StreamError>> + Unpin {
+    ) -> impl Stream<Item = Result<Reply<LogBatch>, StreamError<crate::Error>>> + Unpin {
         let query = LogQuery {
             service: name,
             lines: lines.unwrap_or(LOG_LINES_DEFAULT).min(LOG_LINES_MAX),
@@ -120,7 +132,7 @@ impl Session {
     async fn watch_events(
         &self,
         more: bool,
-    ) -> impl Stream<Item = Result<Reply<EventBatch>, StreamError>> + Unpin {
+    ) -> impl Stream<Item = Result<Reply<EventBatch>, StreamError<crate::Error>>> + Unpin {
         let feed = match self.grant.check(Method::WatchEvents) {
             Err(error) => Err(error),
             Ok(()) => self.backend.events(more).await,
@@ -134,5 +146,101 @@ impl Session {
     async fn shutdown(&self, kind: ShutdownKind) -> Result<(), crate::Error> {
         self.grant.check(Method::Shutdown)?;
         self.backend.shutdown(&self.peer, kind).await
+    }
+
+    /// The apps: each side, the swap that is under way, and what it says about swaps. Role: read.
+    async fn apps(&self) -> Result<AppList, crate::Error> {
+        self.grant.check(Method::Apps)?;
+        let apps = self.backend.apps().await?;
+        Ok(AppList { now_ns: self.backend.now_ns(), apps })
+    }
+
+    /// One app as it is, and with more also each time it has changed: the newest, without those in
+    /// between that were not fetched in time. Role: read.
+    #[zlink(more)]
+    async fn watch_app(
+        &self,
+        more: bool,
+        name: String,
+    ) -> impl Stream<Item = Result<Reply<AppView>, StreamError<crate::Error>>> + Unpin {
+        let feed = match self.grant.check(Method::WatchApp) {
+            Err(error) => Err(error),
+            Ok(()) => self.backend.watch_app(&name).await,
+        };
+        let source = feed.map_err(StreamError::Own).map(|apps| {
+            let latest = Latest::new(apps, Rc::clone(&self.backend), more);
+            Box::new(latest) as Box<dyn Source<_, _>>
+        });
+        Stated::new(source, &self.watch)
+    }
+
+    /// Starts the candidate of a swap: a new closure on the app's other side, or with the strategy
+    /// restart in place of the old one. Users stay where they are. Replies when its program runs.
+    /// This and what follows is done once for a swap id, however often it is asked for. Role:
+    /// admin.
+    async fn prepare(
+        &self,
+        app: String,
+        closure: String,
+        swap: String,
+    ) -> Result<AppView, crate::Error> {
+        let verb = SwapVerb::Prepare { closure: &closure };
+        self.change_app(Method::Prepare, SwapOrder { app: &app, swap: &swap, verb }).await
+    }
+
+    /// The switch: new connections go to the candidate. Role: admin.
+    async fn admit(&self, app: String, swap: String) -> Result<AppView, crate::Error> {
+        let order = SwapOrder { app: &app, swap: &swap, verb: SwapVerb::Admit };
+        self.change_app(Method::Admit, order).await
+    }
+
+    /// Ends the previous side: it finishes its requests, until the drain deadline. Replies when it
+    /// is gone and the candidate serves alone. Role: admin.
+    async fn retire(&self, app: String, swap: String) -> Result<AppView, crate::Error> {
+        let order = SwapOrder { app: &app, swap: &swap, verb: SwapVerb::Retire };
+        self.change_app(Method::Retire, order).await
+    }
+
+    /// The way back: ends the candidate. Replies when the previous side serves alone again; of a
+    /// swap that the app does not have there is nothing to do. Role: admin.
+    async fn abandon(&self, app: String, swap: String) -> Result<AppView, crate::Error> {
+        let order = SwapOrder { app: &app, swap: &swap, verb: SwapVerb::Abandon };
+        self.change_app(Method::Abandon, order).await
+    }
+
+    /// Runs a program of the app beside it, as its user, with its environment and limits; what it
+    /// prints is among the app's lines. Replies at its end. It is killed lease_ms after its start
+    /// unless RenewTask puts that off, also with no supervisor. Role: admin.
+    async fn run_task(
+        &self,
+        app: String,
+        swap: String,
+        task: Task,
+        program: Vec<String>,
+        closure: String,
+        lease_ms: u64,
+    ) -> Result<TaskEnd, crate::Error> {
+        self.grant.check(Method::RunTask)?;
+        let order = TaskOrder {
+            app: &app,
+            swap: &swap,
+            task,
+            program: &program,
+            closure: &closure,
+            lease_ms,
+        };
+        self.backend.run_task(&self.peer, order).await
+    }
+
+    /// Puts off the time at which a running task is killed to lease_ms from now. Role: admin.
+    async fn renew_task(
+        &self,
+        app: String,
+        swap: String,
+        task: Task,
+        lease_ms: u64,
+    ) -> Result<(), crate::Error> {
+        self.grant.check(Method::RenewTask)?;
+        self.backend.renew_task(&app, &swap, task, lease_ms).await
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::limits::RECORDS_PER_REPLY_MAX;
 use crate::server::{Backend, Batch, Feed};
-use crate::types::{Event, EventBatch, LogBatch, LogRecord};
+use crate::types::{App, AppView, Event, EventBatch, LogBatch, LogRecord};
 use futures_core::Stream;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use zlink::Reply;
 use zlink::introspect::ReplyError;
 use zlink::varlink_service;
@@ -26,16 +26,19 @@ use zlink::varlink_service;
 /// Why a streaming call was not done: an error of ours, or one every Varlink service knows.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum StreamError {
-    /// `io.rollinit.Supervisor.*`
-    Own(crate::Error),
+pub(crate) enum StreamError<E> {
+    /// `io.rollinit.Supervisor.*` or `io.rollinit.Agent.*`
+    Own(E),
     /// `org.varlink.service.*`
     Varlink(varlink_service::Error<'static>),
 }
 
-impl ReplyError for StreamError {
-    const VARIANTS: &'static [&'static zlink::idl::Error<'static>] = crate::Error::VARIANTS;
+impl<E: ReplyError> ReplyError for StreamError<E> {
+    const VARIANTS: &'static [&'static zlink::idl::Error<'static>] = E::VARIANTS;
 }
+
+/// What a [`Replies`] of the supervisor fails with.
+type FeedError = StreamError<crate::Error>;
 
 /// A reply that carries records.
 pub(crate) trait Carrier {
@@ -62,7 +65,7 @@ impl Carrier for EventBatch {
 /// The replies of one streaming call.
 pub(crate) struct Replies<C: Carrier> {
     backend: Rc<dyn Backend>,
-    error: Option<StreamError>,
+    error: Option<FeedError>,
     ready: VecDeque<Batch<C::Record>>,
     live: Option<mpsc::Receiver<Batch<C::Record>>>,
     hangup: Pin<Box<dyn Future<Output = ()>>>,
@@ -78,7 +81,7 @@ impl<C: Carrier> Replies<C> {
     pub(crate) fn new(
         backend: Rc<dyn Backend>,
         watch: Rc<UnixStream>,
-        feed: Result<Feed<C::Record>, StreamError>,
+        feed: Result<Feed<C::Record>, FeedError>,
         more: bool,
     ) -> Self {
         let (error, ready, live) = match feed {
@@ -86,12 +89,7 @@ impl<C: Carrier> Replies<C> {
             Ok(feed) if more => (None, split(feed.backlog, feed.lost), feed.live),
             Ok(feed) => (None, VecDeque::from([latest(feed.backlog, feed.lost)]), None),
         };
-        let hangup = Box::pin(async move {
-            if hung_up(&watch).await.is_err() {
-                // The descriptor cannot be watched: the next write will tell.
-                std::future::pending::<()>().await;
-            }
-        });
+        let hangup = Box::pin(until_hung_up(watch));
         Replies { backend, error, ready, live, hangup, done: false }
     }
 
@@ -102,7 +100,7 @@ impl<C: Carrier> Replies<C> {
 }
 
 impl<C: Carrier> Stream for Replies<C> {
-    type Item = Result<Reply<C>, StreamError>;
+    type Item = Result<Reply<C>, FeedError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -153,6 +151,100 @@ fn latest<T>(mut backlog: Vec<T>, lost: u64) -> Batch<T> {
     let excess = backlog.len().saturating_sub(RECORDS_PER_REPLY_MAX);
     backlog.drain(..excess);
     Batch { records: backlog, lost: lost + excess as u64 }
+}
+
+/// One value of a [`Source`], and the rest of it if there may be more.
+pub(crate) type Next<R, E> = (Result<R, E>, Option<Box<dyn Source<R, E>>>);
+
+/// What is awaited for the next one.
+pub(crate) type Pending<R, E> = Pin<Box<dyn Future<Output = Next<R, E>>>>;
+
+/// Replies that come one by one, where each tells whether it is the last.
+pub(crate) trait Source<R, E> {
+    /// The next one.
+    fn next(self: Box<Self>) -> Pending<R, E>;
+}
+
+/// The replies of a [`Source`], until its end or until the caller goes away.
+pub(crate) struct Stated<R, E> {
+    error: Option<StreamError<E>>,
+    next: Option<Pending<R, E>>,
+    hangup: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+// Nothing in it is pinned in place: both futures lie in boxes of their own.
+impl<R, E> Unpin for Stated<R, E> {}
+
+impl<R, E> Stated<R, E> {
+    pub(crate) fn new(
+        source: Result<Box<dyn Source<R, E>>, StreamError<E>>,
+        watch: &Rc<UnixStream>,
+    ) -> Self {
+        let hangup = Box::pin(until_hung_up(Rc::clone(watch)));
+        match source {
+            Ok(source) => Stated { error: None, next: Some(source.next()), hangup },
+            Err(error) => Stated { error: Some(error), next: None, hangup },
+        }
+    }
+}
+
+impl<R, E> Stream for Stated<R, E> {
+    type Item = Result<Reply<R>, StreamError<E>>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Some(error) = this.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Some(next) = &mut this.next else { return Poll::Ready(None) };
+        if let Poll::Ready((value, rest)) = next.as_mut().poll(context) {
+            this.next = rest.map(Source::next);
+            let continues = this.next.is_some();
+            return Poll::Ready(Some(match value {
+                Ok(value) => Ok(Reply::new(Some(value)).set_continues(Some(continues))),
+                Err(error) => Err(StreamError::Own(error)),
+            }));
+        }
+        this.hangup.as_mut().poll(context).map(|()| {
+            this.next = None;
+            None
+        })
+    }
+}
+
+/// An app as it is, then each time it has changed. Ends with what it was last when nobody will
+/// change it any more.
+pub(crate) struct Latest {
+    apps: watch::Receiver<App>,
+    backend: Rc<dyn Backend>,
+    more: bool,
+    is_first: bool,
+}
+
+impl Latest {
+    pub(crate) fn new(apps: watch::Receiver<App>, backend: Rc<dyn Backend>, more: bool) -> Latest {
+        Latest { apps, backend, more, is_first: true }
+    }
+}
+
+impl Source<AppView, crate::Error> for Latest {
+    fn next(mut self: Box<Self>) -> Pending<AppView, crate::Error> {
+        Box::pin(async move {
+            let is_last = !self.is_first && self.apps.changed().await.is_err();
+            let app = self.apps.borrow_and_update().clone();
+            let view = AppView { now_ns: self.backend.now_ns(), app };
+            let goes_on = self.more && !is_last;
+            self.is_first = false;
+            (Ok(view), goes_on.then_some(self as Box<dyn Source<_, _>>))
+        })
+    }
+}
+
+/// Returns when the peer went away; never if that cannot be watched: the next write will tell.
+async fn until_hung_up(watch: Rc<UnixStream>) {
+    if hung_up(&watch).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Returns when the peer closed its end. Bytes that it pipelines, and an end it only closed for

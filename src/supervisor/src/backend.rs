@@ -5,7 +5,7 @@ use crate::logs::Left;
 use crate::shell::{Handle, Input};
 use crate::views;
 use control::Error;
-use control::roles::{Peer, Place, Policy};
+use control::roles::{Peer, Place, Policy, Role};
 use control::server::{Answer, Backend, Feed, LogQuery, Verb};
 use control::types::{Changed, Event, LogRecord, ProcessList, ShutdownKind, Status};
 use service::{CommandError, Outcome};
@@ -56,11 +56,15 @@ impl Control {
             CommandError::ShuttingDown { kind, .. } => {
                 Error::ShuttingDown { kind: views::shutdown_kind(*kind) }
             }
-            CommandError::Broken { .. } | CommandError::TooMany { .. } => {
-                Error::Refused { name, reason }
-            }
+            CommandError::Broken { .. }
+            | CommandError::TooMany { .. }
+            | CommandError::Refused { .. }
+            | CommandError::NoSwap { .. }
+            | CommandError::WrongPhase { .. }
+            | CommandError::SwapUnderWay { .. } => Error::Refused { name, reason },
             CommandError::NotReady { .. }
             | CommandError::Stuck { .. }
+            | CommandError::StartFailed { .. }
             | CommandError::Superseded { .. } => Error::Failed { name, reason },
         }
     }
@@ -149,7 +153,7 @@ pub fn identify(stream: &UnixStream) -> io::Result<Peer> {
     let peer = sys::peer::credentials(stream)?;
     let place = match sys::peer::cgroup(peer.pid) {
         Ok(Some(cgroup)) => match groups::service_of(&cgroup) {
-            Some(service) => Place::Service(service.to_owned()),
+            Some(service) => Place::Service { name: service.to_owned(), limit: Role::Read },
             None => Place::Host,
         },
         // No cgroup2 hierarchy: no service can be told from the host by it.

@@ -37,7 +37,10 @@ fn services() {
         (1000, vec![READ_GID], Role::Read),
         (1000, vec![], Role::None),
     ] {
-        let inside = Peer { place: Place::Service("web".into()), ..peer(uid, uid, &groups) };
+        let inside = Peer {
+            place: Place::Service { name: "web".into(), limit: Role::Read },
+            ..peer(uid, uid, &groups)
+        };
         let grant = decide(&inside, &POLICY);
         assert_eq!(grant.role, expected, "uid {uid}, groups {groups:?}");
         assert!(grant.reason.contains("web"), "{}", grant.reason);

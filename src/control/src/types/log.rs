@@ -23,6 +23,8 @@ pub struct LogRecord {
     pub service: String,
     /// The run that wrote it.
     pub incarnation: u64,
+    /// Of an app: the key of that run, which is a side (web.0, web.1) or a task (web.migrate).
+    pub key: Option<String>,
     /// When it was read; CLOCK_MONOTONIC nanoseconds.
     pub time_ns: u64,
     /// The line; with U+FFFD for what is not UTF-8.
@@ -39,7 +41,14 @@ impl LogRecord {
             Cow::Borrowed(text) => (text.to_owned(), None),
             Cow::Owned(text) => (text, Some(base64::encode(line))),
         };
-        LogRecord { service: service.to_owned(), incarnation, time_ns, text, base64: encoded }
+        let service = service.to_owned();
+        LogRecord { service, incarnation, key: None, time_ns, text, base64: encoded }
+    }
+
+    /// The same, written by the run of this key.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> LogRecord {
+        LogRecord { key: Some(key.to_owned()), ..self }
     }
 
     /// The exact bytes of the line. `None` if the sender's base64 is broken.
