@@ -1,7 +1,8 @@
 //! What PID 1 of the real kernel does before its loop: the only time at which it may wait.
 //!
 //! In order: `/proc` (all else is read from it), kernel.panic, `/sys`, `/dev`, standard streams,
-//! `/run` and the rest, the root writable, the kernel's own settings, the host's name, cgroups.
+//! `/run` and the rest, the root writable, the store read-only, the kernel's own settings, the
+//! host's name, cgroups.
 //! With or without an initramfs before it, with or without `CONFIG_DEVTMPFS_MOUNT`: what is there
 //! is kept. A step that fails is said and the boot goes on, since a host that runs with a wrong
 //! hostname is of more use than one that does not run; nothing here ends PID 1.
@@ -13,7 +14,10 @@ use sys::detach;
 use sys::kernel_mounts::{self, KernelMount};
 use sys::kmsg::Priority;
 
-/// Oldest kernel that has what PID 1 stands on: `cgroup.kill` came with 5.14.
+/// Where closures lie. Nobody but the agent writes there, in a mount namespace of its own.
+const STORE: &str = "/nix/store";
+
+/// Oldest kernel that has what PID 1 stands on: `cgroup.kill` and `tcp_migrate_req` came with 5.14.
 const KERNEL_MIN: (u32, u32) = (5, 14);
 
 /// Seconds from a kernel panic to the reboot, unless `panic=` says otherwise. The kernel's default
@@ -71,6 +75,9 @@ pub fn prepare(say: Say<'_>) {
     }
     check_kernel(say);
     settle_root(made_writable, say);
+    if Path::new(STORE).is_dir() {
+        said(say, "make the store read-only", kernel_mounts::protect(Path::new(STORE)));
+    }
     set_kernel(say);
     set_hostname(say);
     link_system(say);
@@ -188,6 +195,9 @@ fn set_kernel(say: Say<'_>) {
         if command.exists() { format!("{} poweroff", command.display()) } else { String::new() };
     for (name, value) in [
         ("net/unix/max_dgram_qlen", DATAGRAMS_QUEUED),
+        // By default connections in the queue of a listener that leaves its group are reset,
+        // instead of going to the other one: the old side of an app after a swap.
+        ("net/ipv4/tcp_migrate_req", "1"),
         // By default the kernel drops what a program says beyond 10 lines in 5 s. Without its line
         // feed the word is refused.
         ("kernel/printk_devkmsg", "on\n"),

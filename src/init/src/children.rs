@@ -7,7 +7,8 @@
 //!
 //! A stop has a deadline. Passed, the cgroup is killed and the next deadline is for the kernel: who
 //! is still there then is reported stuck, again and again but ever less of a surprise. The deadline
-//! ends with the run's last process, whoever owns it by then.
+//! ends with the run's last process, whoever owns it by then. A run may also have a deadline of its
+//! own, which its owner moves on for as long as the run shall live: passed, it is as that of a stop.
 //!
 //! Pure: facts and the time go in, [`Effect`]s come out; no call to the kernel but the table's
 //! memory.
@@ -58,12 +59,23 @@ pub enum Effect {
     TellExited(usize),
     /// Tell the owner that the run is stopped.
     TellEmptied(usize),
-    /// Kill all that is in the run's cgroup.
+    /// Its stop took too long: kill all that is in the run's cgroup.
     Kill(usize),
+    /// Its own deadline has passed: the same.
+    KillOverdue(usize),
     /// Watch the run's cgroup until it is empty.
     Watch(usize),
     /// Tell the owner who is left, and in what it sleeps.
     TellStuck(usize),
+}
+
+/// Whose time a deadline ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    /// A stop's, or the kernel's after a kill.
+    Stop,
+    /// The run's own.
+    Run,
 }
 
 /// What is looked up often, beside the table so that a search touches none of its pages.
@@ -83,8 +95,8 @@ pub struct Children {
     /// Hash of the key in each key slot; none: free.
     keys: Vec<Option<u64>>,
     runs: Vec<Indexed>,
-    /// Deadlines of stops under way, in no order: there are few.
-    deadlines: Vec<(u64, usize)>,
+    /// Deadlines of runs by slot, in no order: there are few.
+    deadlines: Vec<(u64, usize, Ends)>,
 }
 
 impl Children {
@@ -242,7 +254,7 @@ impl Children {
         if populated {
             return vec![Effect::Watch(slot), Effect::TellExited(slot)];
         }
-        self.set_deadline(slot, None);
+        self.end_deadlines(slot);
         self.change(slot, |run| run.emptied = true);
         vec![Effect::TellExited(slot)]
     }
@@ -253,7 +265,7 @@ impl Children {
         if run.state != State::Ended || run.emptied {
             return None;
         }
-        self.set_deadline(slot, None);
+        self.end_deadlines(slot);
         self.change(slot, |run| run.emptied = true);
         Some(Effect::TellEmptied(slot))
     }
@@ -277,37 +289,74 @@ impl Children {
     /// A stop begins; its deadline is PID 1's from now on. A second one moves the deadline.
     pub fn stop(&mut self, slot: usize, deadline_ns: u64) {
         self.asked(slot);
-        self.set_deadline(slot, Some(deadline_ns.max(1)));
+        self.set_deadline(slot, Ends::Stop, Some(deadline_ns.max(1)));
         self.change(slot, |run| run.killed = false);
+    }
+
+    /// Sets, moves or clears the run's own deadline.
+    ///
+    /// # Errors
+    /// `SRCH` if there is no such run, or it is stopped, or being killed already.
+    pub fn set_own_deadline(
+        &mut self,
+        key: &str,
+        incarnation: u64,
+        deadline_ns: Option<u64>,
+    ) -> Result<(), Errno> {
+        let slot = self.find(key, incarnation).ok_or(Errno::SRCH)?;
+        if !self.is_unstopped(slot) || self.table.run(slot).killed {
+            return Err(Errno::SRCH);
+        }
+        self.set_deadline(slot, Ends::Run, deadline_ns.map(|deadline_ns| deadline_ns.max(1)));
+        Ok(())
     }
 
     /// The next deadline of all.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        self.deadlines.iter().map(|(deadline_ns, _)| *deadline_ns).min()
+        self.deadlines.iter().map(|(deadline_ns, ..)| *deadline_ns).min()
     }
 
-    /// What deadlines demand by now.
+    /// What deadlines demand by now. Runs' own come first: who is killed for one has the time that
+    /// the kernel needs, whatever its stop's deadline was.
     pub fn due(&mut self, now_ns: u64) -> Vec<Effect> {
-        let passed = self.deadlines.iter().filter(|(deadline_ns, _)| *deadline_ns <= now_ns);
-        let slots: Vec<usize> = passed.map(|(_, slot)| *slot).collect();
-        let mut effects = Vec::with_capacity(slots.len());
-        for slot in slots {
-            if self.table.run(slot).killed {
-                self.set_deadline(slot, Some(now_ns.saturating_add(STUCK_AGAIN_NS)));
-                effects.push(Effect::TellStuck(slot));
-                continue;
+        let mut effects = Vec::new();
+        for slot in self.passed(now_ns, Ends::Run) {
+            self.set_deadline(slot, Ends::Run, None);
+            if !self.table.run(slot).killed {
+                self.kill(slot, now_ns);
+                effects.push(Effect::KillOverdue(slot));
             }
-            self.set_deadline(slot, Some(now_ns.saturating_add(STUCK_AFTER_NS)));
-            self.change(slot, |run| {
-                run.killed = true;
-                if run.state != State::Ended {
-                    run.end.cause = Cause::Deadline;
-                }
-            });
-            effects.push(Effect::Kill(slot));
+        }
+        for slot in self.passed(now_ns, Ends::Stop) {
+            if self.table.run(slot).killed {
+                let again_ns = now_ns.saturating_add(STUCK_AGAIN_NS);
+                self.set_deadline(slot, Ends::Stop, Some(again_ns));
+                effects.push(Effect::TellStuck(slot));
+            } else {
+                self.kill(slot, now_ns);
+                effects.push(Effect::Kill(slot));
+            }
         }
         effects
+    }
+
+    /// Slots whose deadline of this kind has passed.
+    fn passed(&self, now_ns: u64, ends: Ends) -> Vec<usize> {
+        let passed =
+            |(deadline_ns, _, of): &&(u64, usize, Ends)| *of == ends && *deadline_ns <= now_ns;
+        self.deadlines.iter().filter(passed).map(|(_, slot, _)| *slot).collect()
+    }
+
+    /// From now on the run's end is by deadline, and who is left after a while is stuck.
+    fn kill(&mut self, slot: usize, now_ns: u64) {
+        self.set_deadline(slot, Ends::Stop, Some(now_ns.saturating_add(STUCK_AFTER_NS)));
+        self.change(slot, |run| {
+            run.killed = true;
+            if run.state != State::Ended {
+                run.end.cause = Cause::Deadline;
+            }
+        });
     }
 
     /// Keeps the owner's words about a key.
@@ -375,15 +424,23 @@ impl Children {
     }
 
     fn free_run(&mut self, slot: usize) {
-        self.set_deadline(slot, None);
+        self.end_deadlines(slot);
         self.runs[slot] = UNUSED;
         self.change(slot, |run| run.state = State::Free);
     }
 
-    fn set_deadline(&mut self, slot: usize, deadline_ns: Option<u64>) {
-        self.deadlines.retain(|(_, of)| *of != slot);
-        self.deadlines.extend(deadline_ns.map(|deadline_ns| (deadline_ns, slot)));
-        self.change(slot, |run| run.deadline_ns = deadline_ns);
+    fn set_deadline(&mut self, slot: usize, ends: Ends, deadline_ns: Option<u64>) {
+        self.deadlines.retain(|(_, of, kind)| (*of, *kind) != (slot, ends));
+        self.deadlines.extend(deadline_ns.map(|deadline_ns| (deadline_ns, slot, ends)));
+        self.change(slot, |run| match ends {
+            Ends::Stop => run.stop_deadline_ns = deadline_ns,
+            Ends::Run => run.deadline_ns = deadline_ns,
+        });
+    }
+
+    fn end_deadlines(&mut self, slot: usize) {
+        self.set_deadline(slot, Ends::Stop, None);
+        self.set_deadline(slot, Ends::Run, None);
     }
 
     fn change(&mut self, slot: usize, change: impl FnOnce(&mut Run)) {

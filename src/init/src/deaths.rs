@@ -104,21 +104,19 @@ impl Init {
                         connection.tell(Event::Emptied { key, incarnation });
                     }
                 }
-                Effect::Kill(slot) => self.kill_run(slot),
+                Effect::Kill(slot) => self.kill_run(slot, "did not stop in time"),
+                Effect::KillOverdue(slot) => self.kill_run(slot, "has passed its deadline"),
                 Effect::Watch(slot) => self.watch(slot),
                 Effect::TellStuck(slot) => self.tell_stuck(slot),
             }
         }
     }
 
-    /// A stop's deadline passed.
-    fn kill_run(&mut self, slot: usize) {
+    /// A deadline passed: which, `why` tells.
+    fn kill_run(&mut self, slot: usize, why: &str) {
         let key = self.children.key_of(slot);
         let incarnation = self.children.table().run(slot).incarnation;
-        self.say(
-            Priority::Notice,
-            format_args!("{key}.{incarnation} did not stop in time; killing its cgroup"),
-        );
+        self.say(Priority::Notice, format_args!("{key}.{incarnation} {why}; killing its cgroup"));
         if let Err(error) = self.kill_all_of(slot) {
             let key = self.children.key_of(slot);
             self.say(

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 /// may belong to anybody.
 fn misuse(options: &Options, unknown: &Unknown) -> Option<String> {
     const USAGE: &str = "rollinit-init --contained [--supervisor PATH] [--definitions DIR] \
-                         [--run DIR] [--cgroup DIR]";
+                         [--profiles DIR] [--run DIR] [--cgroup DIR]";
     if options.mode == Mode::Kernel {
         let text = "this is PID 1; start it by init= on the kernel command line, or contained";
         return (process::pid() != 1).then(|| format!("{text}: {USAGE}"));

@@ -20,6 +20,8 @@ pub struct Options {
     pub supervisor: Option<PathBuf>,
     /// Service definitions, handed to the supervisor.
     pub definitions: PathBuf,
+    /// Profiles of apps, handed to the supervisor.
+    pub profiles: PathBuf,
     /// Run-time files, handed to the supervisor.
     pub run: PathBuf,
     /// Root of the cgroup tree; none: the cgroup2 mount found in mountinfo.
@@ -32,6 +34,7 @@ impl Default for Options {
             mode: Mode::Kernel,
             supervisor: None,
             definitions: PathBuf::from("/etc/rollinit/services"),
+            profiles: PathBuf::from("/nix/var/nix/profiles/rollinit"),
             run: PathBuf::from("/run/rollinit"),
             cgroup: None,
         }
@@ -59,11 +62,13 @@ pub fn read(words: impl Iterator<Item = String>) -> (Options, Unknown) {
             options.mode = Mode::Contained;
             continue;
         }
-        let known = matches!(name, "--supervisor" | "--definitions" | "--run" | "--cgroup");
+        let known =
+            matches!(name, "--supervisor" | "--definitions" | "--profiles" | "--run" | "--cgroup");
         let value = if known { inline.or_else(|| words.next()) } else { None };
         match (name, value.map(PathBuf::from)) {
             ("--supervisor", Some(path)) => options.supervisor = Some(path),
             ("--definitions", Some(path)) => options.definitions = path,
+            ("--profiles", Some(path)) => options.profiles = path,
             ("--run", Some(path)) => options.run = path,
             ("--cgroup", Some(path)) => options.cgroup = Some(path),
             _ => unknown.push(word),
@@ -83,10 +88,12 @@ mod tests {
     /// Each option is found by both spellings, and the words of others come back untouched.
     #[test]
     fn own_words_are_read_and_others_returned() {
-        let (options, unknown) =
-            words("quiet --contained --run=/tmp/r --cgroup /c splash=on --supervisor /s");
+        let (options, unknown) = words(
+            "quiet --contained --run=/tmp/r --cgroup /c splash=on --supervisor /s --profiles=/p",
+        );
         assert_eq!(options.mode, Mode::Contained);
         assert_eq!(options.run, PathBuf::from("/tmp/r"));
+        assert_eq!(options.profiles, PathBuf::from("/p"));
         assert_eq!(options.cgroup, Some(PathBuf::from("/c")));
         assert_eq!(options.supervisor, Some(PathBuf::from("/s")));
         assert_eq!(unknown.0, ["quiet", "splash=on"]);

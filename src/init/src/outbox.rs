@@ -221,6 +221,7 @@ fn run_entry(children: &Children, slot: usize) -> Option<RunEntry<'_>> {
         state,
         pid: run.pid,
         started_ns: run.started_ns,
+        stop_deadline_ns: run.stop_deadline_ns,
         deadline_ns: run.deadline_ns,
     })
 }

@@ -235,10 +235,11 @@ impl Init {
     /// All that the owner needs to know.
     fn owner_environment(&self) -> Vec<u8> {
         let cgroup = self.root.as_ref().map(|root| root.path().as_os_str().as_bytes());
-        let entries: [(&[u8], &[u8]); 4] = [
+        let entries: [(&[u8], &[u8]); 5] = [
             (b"ROLLINIT_PORT_FD", b"3"),
             (b"ROLLINIT_RUN", self.options.run.as_os_str().as_bytes()),
             (b"ROLLINIT_DEFINITIONS", self.options.definitions.as_os_str().as_bytes()),
+            (b"ROLLINIT_PROFILES", self.options.profiles.as_os_str().as_bytes()),
             (b"ROLLINIT_CGROUP", cgroup.unwrap_or_default()),
         ];
         entries.iter().flat_map(|(name, value)| [*name, b"=", value, b"\0"].concat()).collect()
@@ -272,7 +273,7 @@ impl Init {
     }
 }
 
-/// The kept descriptors a spawn passes; listeners that a tenant shut down listen again.
+/// The kept descriptors a spawn passes; listeners that are new, or shut down by a tenant, listen.
 fn passed<'a>(
     kept: &'a Kept,
     console: &Console,
@@ -286,7 +287,9 @@ fn passed<'a>(
             Ok(false) => {}
             Ok(true) => console.say(
                 Priority::Notice,
-                format_args!("{name} was shut down by its tenant; listening again"),
+                format_args!(
+                    "{name} does not listen (new, or shut down by its tenant): it does now"
+                ),
             ),
             Err(error) => return Err(failed(Step::Listen, &error)),
         }

@@ -8,7 +8,7 @@
 //! ```text
 //! header (4096)  magic, layout version, slot counts and sizes, start time, attaches
 //! key slots      used, key, incarnation last seen, OOM kills last seen, memo
-//! run slots      key slot, incarnation, cgroup, state, pid, times, deadline, status, usage, cause
+//! run slots      key slot, incarnation, cgroup, state, pid, times, deadlines, status, usage, cause
 //! ```
 
 use port::event::{Cause, End};
@@ -51,17 +51,18 @@ const RUN_INCARNATION: usize = 8;
 const RUN_PID: usize = 16;
 const RUN_STATUS: usize = 20;
 const RUN_STARTED_NS: usize = 24;
-const RUN_DEADLINE_NS: usize = 32;
+const RUN_STOP_DEADLINE_NS: usize = 32;
 const RUN_ENDED_NS: usize = 40;
 const RUN_USER_US: usize = 48;
 const RUN_SYSTEM_US: usize = 56;
 const RUN_RESIDENT_KIB: usize = 64;
 const RUN_KILLED: usize = 72;
 const RUN_CGROUP: usize = 80;
+const RUN_DEADLINE_NS: usize = RUN_CGROUP + CGROUP_BYTES_MAX;
 
 // The slots hold what the port allows.
 const _: () = assert!(KEY_MEMO + MEMO_BYTES_MAX <= KEY_SLOT_BYTES);
-const _: () = assert!(RUN_CGROUP + CGROUP_BYTES_MAX <= RUN_SLOT_BYTES);
+const _: () = assert!(RUN_DEADLINE_NS + 8 <= RUN_SLOT_BYTES);
 // Their lengths fit a byte.
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(CGROUP_BYTES_MAX <= u8::MAX as usize);
@@ -104,8 +105,10 @@ pub struct Run {
     /// `CLOCK_MONOTONIC` of the clone, in nanoseconds.
     pub started_ns: u64,
     /// Next deadline of a stop under way, in `CLOCK_MONOTONIC` nanoseconds.
+    pub stop_deadline_ns: Option<u64>,
+    /// The run's own deadline, in `CLOCK_MONOTONIC` nanoseconds; none once it has passed.
     pub deadline_ns: Option<u64>,
-    /// The deadline of the stop has passed and the cgroup was killed.
+    /// A deadline has passed and the cgroup was killed.
     pub killed: bool,
     /// Nothing is left in its cgroup. Means something once it ended.
     pub emptied: bool,
@@ -131,6 +134,7 @@ impl Run {
             incarnation,
             pid: 0,
             started_ns: 0,
+            stop_deadline_ns: None,
             deadline_ns: None,
             killed: false,
             emptied: false,
@@ -251,7 +255,7 @@ impl Table {
     pub fn run(&self, slot: usize) -> Run {
         let at = run_at(slot);
         let byte = |offset: usize| self.bytes_at(at + offset, 1)[0];
-        let deadline_ns = self.u64_at(at + RUN_DEADLINE_NS);
+        let time_at = |offset| Some(self.u64_at(at + offset)).filter(|at_ns| *at_ns != 0);
         let end = End {
             status: self.u32_at(at + RUN_STATUS).cast_signed(),
             cause: CAUSES.get(usize::from(byte(RUN_CAUSE))).copied().unwrap_or(Cause::Own),
@@ -266,7 +270,8 @@ impl Table {
             incarnation: self.u64_at(at + RUN_INCARNATION),
             pid: self.u32_at(at + RUN_PID),
             started_ns: self.u64_at(at + RUN_STARTED_NS),
-            deadline_ns: (deadline_ns != 0).then_some(deadline_ns),
+            stop_deadline_ns: time_at(RUN_STOP_DEADLINE_NS),
+            deadline_ns: time_at(RUN_DEADLINE_NS),
             killed: byte(RUN_KILLED) == 1,
             emptied: byte(RUN_EMPTIED) == 1,
             end,
@@ -283,6 +288,7 @@ impl Table {
         self.put(at + RUN_INCARNATION, &run.incarnation.to_le_bytes());
         self.put(at + RUN_PID, &run.pid.to_le_bytes());
         self.put(at + RUN_STARTED_NS, &run.started_ns.to_le_bytes());
+        self.put(at + RUN_STOP_DEADLINE_NS, &run.stop_deadline_ns.unwrap_or(0).to_le_bytes());
         self.put(at + RUN_DEADLINE_NS, &run.deadline_ns.unwrap_or(0).to_le_bytes());
         self.put(at + RUN_KILLED, &[u8::from(run.killed)]);
         self.put(at + RUN_EMPTIED, &[u8::from(run.emptied)]);
@@ -356,7 +362,8 @@ mod tests {
         let memo = [7; MEMO_BYTES_MAX];
         let mut run = Run::intent(KEYS_MAX - 1, u64::MAX);
         run.state = State::Ended;
-        (run.pid, run.started_ns, run.deadline_ns) = (5, 6, Some(7));
+        (run.pid, run.started_ns) = (5, 6);
+        (run.stop_deadline_ns, run.deadline_ns) = (Some(7), Some(12));
         (run.killed, run.emptied) = (true, true);
         run.end = End {
             status: -1,
@@ -394,6 +401,7 @@ mod tests {
         table.set_memo(0, b"memo");
         let mut run = Run::intent(0, 0x0102);
         (run.state, run.pid) = (State::Running, 0x0304);
+        run.deadline_ns = Some(0x0506);
         table.set_run(1, &run);
         let bytes = table.memory.bytes();
         assert_eq!(&bytes[..8], b"rollinit");
@@ -402,5 +410,6 @@ mod tests {
         assert_eq!(&bytes[4184..4188], b"memo");
         let run = &bytes[4096 + 2048 * 2144 + 192..];
         assert_eq!((run[0], &run[8..10], &run[16..18]), (3, &[2, 1][..], &[4, 3][..]));
+        assert_eq!(run[176..184], [6, 5, 0, 0, 0, 0, 0, 0]);
     }
 }

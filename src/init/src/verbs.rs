@@ -9,7 +9,7 @@ use crate::turn::{Connection, Init};
 use port::event::{Answer, Event, Refusal, Welcome};
 use port::frame::{FLAG_BODY_IN_MEMFD, VERSION_MIN};
 use port::limits::SPECIFICATION_BYTES_MAX;
-use port::request::{Attach, KeepFd, Scope, Spawn, Stop};
+use port::request::{Attach, Deadline, KeepFd, Scope, Spawn, Stop};
 use port::{DecodeError, HEADER_BYTES, Header, Request, VERSION};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -154,6 +154,9 @@ impl Init {
             }
             Request::Stop(stop) => self.stop_run(stop),
             Request::Set(set) => self.children.set_memo(set.key, set.memo),
+            Request::Deadline(Deadline { key, incarnation, deadline_ns }) => {
+                self.children.set_own_deadline(key, *incarnation, *deadline_ns)
+            }
             Request::Forget(forget) => match forget.incarnation {
                 Some(incarnation) => self.children.forget_run(forget.key, incarnation),
                 None => self.children.forget_key(forget.key),

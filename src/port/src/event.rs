@@ -92,7 +92,7 @@ pub enum Cause {
     Own,
     /// After a `signal` or `stop` of the owner.
     Asked,
-    /// The stop deadline passed and PID 1 killed the cgroup.
+    /// The deadline of its stop, or its own, passed and PID 1 killed the cgroup.
     Deadline,
     /// The kernel's OOM killer was at work in its cgroup.
     OutOfMemory,

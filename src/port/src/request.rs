@@ -108,6 +108,8 @@ pub enum Request<'a> {
     Stop(Stop<'a>),
     /// Keep words about a key. Makes the key if it is new.
     Set(Set<'a>),
+    /// Set, move or clear the deadline of a living run.
+    Deadline(Deadline<'a>),
     /// Drop the tombstone of an ended run, or (without incarnation) a key that has no runs.
     Forget(Forget<'a>),
     /// Put the frame's descriptor into the fd store under a name, in place of an older one.
@@ -166,6 +168,21 @@ pub struct Set<'a> {
     pub memo: &'a [u8],
 }
 
+/// Body of [`Request::Deadline`].
+///
+/// A run with a deadline lives for as long as its owner moves it on: once it has passed, PID 1
+/// kills the run's whole cgroup, with or without an owner there, and the cause of its end is
+/// [`Cause::Deadline`](crate::event::Cause::Deadline).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline<'a> {
+    /// Whose run.
+    pub key: &'a str,
+    /// Which run.
+    pub incarnation: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds; none: it has no deadline any more.
+    pub deadline_ns: Option<u64>,
+}
+
 /// Body of [`Request::Forget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forget<'a> {
@@ -210,6 +227,7 @@ mod kind {
     pub const TAKE_FD: u8 = 8;
     pub const LIST: u8 = 9;
     pub const SHUTDOWN: u8 = 10;
+    pub const DEADLINE: u8 = 11;
 }
 
 /// Whether `name` may name a key or a kept descriptor: not empty, printable ASCII, no space.
@@ -305,6 +323,7 @@ impl<'a> Request<'a> {
             Self::Signal(_) => kind::SIGNAL,
             Self::Stop(_) => kind::STOP,
             Self::Set(_) => kind::SET,
+            Self::Deadline(_) => kind::DEADLINE,
             Self::Forget(_) => kind::FORGET,
             Self::KeepFd(_) => kind::KEEP_FD,
             Self::TakeFd(_) => kind::TAKE_FD,
@@ -329,6 +348,7 @@ impl<'a> Request<'a> {
             Self::Signal(body) => frame::write(kind, sequence, body, buffer),
             Self::Stop(body) => frame::write(kind, sequence, body, buffer),
             Self::Set(body) => frame::write(kind, sequence, body, buffer),
+            Self::Deadline(body) => frame::write(kind, sequence, body, buffer),
             Self::Forget(body) => frame::write(kind, sequence, body, buffer),
             Self::KeepFd(body) => frame::write(kind, sequence, body, buffer),
             Self::TakeFd(body) => frame::write(kind, sequence, body, buffer),
@@ -353,6 +373,7 @@ impl<'a> Request<'a> {
             kind::TAKE_FD => Self::TakeFd(frame::read(body)?),
             kind::LIST => frame::read::<()>(body).map(|()| Self::List)?,
             kind::SHUTDOWN => Self::Shutdown(frame::read(body)?),
+            kind::DEADLINE => Self::Deadline(frame::read(body)?),
             other => return Err(DecodeError::Kind(other)),
         };
         request.check()?;
@@ -367,6 +388,7 @@ impl<'a> Request<'a> {
             Self::Stop(stop) => check_key(stop.key).and(check_signal(stop.signal)),
             Self::Set(set) if set.memo.len() > MEMO_BYTES_MAX => Err(DecodeError::Field("memo")),
             Self::Set(set) => check_key(set.key),
+            Self::Deadline(deadline) => check_key(deadline.key),
             Self::Forget(forget) => check_key(forget.key),
             Self::KeepFd(keep) => check_name(keep.name, FD_NAME_BYTES_MAX, "name"),
             Self::TakeFd(take) => check_name(take.name, FD_NAME_BYTES_MAX, "name"),

@@ -50,6 +50,8 @@ pub struct RunEntry<'a> {
     /// `CLOCK_MONOTONIC` of the clone, in nanoseconds.
     pub started_ns: u64,
     /// The deadline of a stop under way.
+    pub stop_deadline_ns: Option<u64>,
+    /// The run's own deadline, as its owner set it; none once PID 1 has acted on it.
     pub deadline_ns: Option<u64>,
 }
 

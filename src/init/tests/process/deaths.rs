@@ -157,6 +157,49 @@ pub fn deadline_fires_without_owner() {
     assert!(end.ended_ns >= deadline_ns, "not before its time");
 }
 
+/// A run with a deadline of its own: moved on it lives past the first; not moved on any more, since
+/// its owner is dead, it is killed with all that it started, and the cause says why. The next owner
+/// finds the deadline in the snapshot. One whose deadline was cleared lives.
+pub fn own_deadline_fires_without_owner() {
+    let guest = Guest::start();
+    let (mut owner, _) = guest.attached();
+    let script = b"/bin/sh\0-c\0sleep 1000 & sleep 1000\0";
+    let groups = ["task", "free"].map(|key| {
+        let cgroup = guest.make_cgroup(&format!("{key}.0"));
+        owner.start(&spawn(key, &cgroup, script));
+        cgroup
+    });
+    let deadline_ns = monotonic_ns() + 400 * NS_PER_MS;
+    for (key, before_ns, after_ns) in [
+        ("task", Some(deadline_ns - 200 * NS_PER_MS), Some(deadline_ns)),
+        ("free", Some(deadline_ns), None),
+    ] {
+        assert_eq!(owner.set_deadline(key, before_ns), Answer::Done);
+        assert_eq!(owner.set_deadline(key, after_ns), Answer::Done);
+    }
+    assert_eq!(owner.list().deadlines, [("task".into(), deadline_ns)]);
+    owner.kill();
+    let group = guest.root().group(&groups[0]).unwrap();
+    let watcher = Watcher::new().unwrap();
+    watcher.watch(guest.root(), &groups[0]).unwrap();
+    while group.populated().unwrap() {
+        crate::owner::await_readable(watcher.as_fd());
+        watcher.changed().unwrap();
+    }
+    let (mut next, snapshot) = guest.attached();
+    let (_, _, state, _) = snapshot.runs.iter().find(|run| run.0 == "task").unwrap();
+    let end = match state {
+        RunState::Ended { end, emptied: true } => *end,
+        _ => next.stopped("task"),
+    };
+    assert_eq!((end.status, end.cause), (9, Cause::Deadline));
+    assert!(end.ended_ns >= deadline_ns, "not before its time");
+    let refused = Answer::Refused(Refusal { errno: ESRCH });
+    assert_eq!(next.set_deadline("task", Some(deadline_ns)), refused);
+    let free = next.list().runs.into_iter().find(|run| run.0 == "free").unwrap();
+    assert_eq!(free.2, RunState::Running);
+}
+
 /// 63 processes, 32 of which fork without end: SIGKILL to the cgroup ends all of them, those being
 /// born too, and the run is told as stopped.
 pub fn fork_bomb_is_killed() {

@@ -19,12 +19,13 @@ fn main() {
     if proxy::is_wanted() {
         return proxy::run();
     }
-    let tests: [(&'static str, fn()); 19] = [
+    let tests: [(&'static str, fn()); 20] = [
         ("owner_death_changes_nothing", deaths::owner_death_changes_nothing),
         ("owner_death_in_a_pid_namespace", deaths::owner_death_in_a_pid_namespace),
         ("hundred_thousand_exits", deaths::hundred_thousand_exits),
         ("tombstone_outlives_owner", deaths::tombstone_outlives_owner),
         ("deadline_fires_without_owner", deaths::deadline_fires_without_owner),
+        ("own_deadline_fires_without_owner", deaths::own_deadline_fires_without_owner),
         ("fork_bomb_is_killed", deaths::fork_bomb_is_killed),
         ("leftovers_empty_later", deaths::leftovers_empty_later),
         ("start_outlives_asker", deaths::start_outlives_asker),

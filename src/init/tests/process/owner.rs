@@ -2,7 +2,7 @@
 
 use port::event::{Answer, End, Event, Failed, Started};
 use port::packed::Strings;
-use port::request::{Attach, Forget, Request, Scope, Set, Signal, Spawn, Stdio, Stop};
+use port::request::{Attach, Deadline, Forget, Request, Scope, Set, Signal, Spawn, Stdio, Stop};
 use port::snapshot::RunState;
 use port::{Limits, Message, Numbers, Page};
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub enum Heard {
     Stuck { key: String },
     Power(port::request::ShutdownKind),
     Key { key: String, incarnation_last: u64, memo: Vec<u8> },
-    Run { key: String, incarnation: u64, state: RunState, pid: u32 },
+    Run { key: String, incarnation: u64, state: RunState, pid: u32, deadline_ns: Option<u64> },
     Kept(String),
     SnapshotEnd(port::SnapshotEnd),
 }
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub keys: Vec<(String, u64, Vec<u8>)>,
     pub runs: Vec<(String, u64, RunState, u32)>,
     pub kept: Vec<String>,
+    /// Runs' own deadlines, of those that have one.
+    pub deadlines: Vec<(String, u64)>,
 }
 
 pub struct Owner {
@@ -156,7 +158,8 @@ impl Owner {
                 Heard::Key { key, incarnation_last, memo } => {
                     snapshot.keys.push((key, incarnation_last, memo));
                 }
-                Heard::Run { key, incarnation, state, pid } => {
+                Heard::Run { key, incarnation, state, pid, deadline_ns } => {
+                    snapshot.deadlines.extend(deadline_ns.map(|at_ns| (key.clone(), at_ns)));
                     snapshot.runs.push((key, incarnation, state, pid));
                 }
                 Heard::Kept(name) => snapshot.kept.push(name),
@@ -220,6 +223,10 @@ impl Owner {
         self.ask(&Request::Stop(Stop { key, incarnation: 1, scope, signal: 15, deadline_ns }))
     }
 
+    pub fn set_deadline(&mut self, key: &str, deadline_ns: Option<u64>) -> Answer {
+        self.ask(&Request::Deadline(Deadline { key, incarnation: 1, deadline_ns }))
+    }
+
     pub fn set(&mut self, key: &str, memo: &[u8]) -> Answer {
         self.ask(&Request::Set(Set { key, memo }))
     }
@@ -250,6 +257,7 @@ fn heard(message: Message<'_>) -> Heard {
             incarnation: entry.incarnation,
             state: entry.state,
             pid: entry.pid,
+            deadline_ns: entry.deadline_ns,
         },
         Message::Page(Page::Kept(entry)) => Heard::Kept(entry.name.into()),
         Message::SnapshotEnd(end) => Heard::SnapshotEnd(end),
