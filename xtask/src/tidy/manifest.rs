@@ -46,7 +46,17 @@ pub const ROOMS: [Room; 13] = [
         name: "store",
         folder: "src/store",
         rooms: &["sys"],
-        hires: &["ed25519-dalek", "sha2", "thiserror"],
+        hires: &[
+            "ed25519-dalek",
+            "reqwest",
+            "rusqlite",
+            "rustls",
+            "rustls-native-certs",
+            "sha2",
+            "thiserror",
+            "tokio",
+            "zstd",
+        ],
     },
     Room {
         name: "agent",

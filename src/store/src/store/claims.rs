@@ -1,0 +1,142 @@
+//! Who fetches what, so that each path is fetched at most once however many want it.
+//!
+//! Within this process a fetch claims all its missing paths at once, or waits until no other has any
+//! of them: nobody holds some and waits for others, so two never wait for each other. Among
+//! processes of ours one at a time stages paths, which a lock file says.
+
+use crate::error::{Error, Fault, Result, Step};
+use crate::locks::open_lock;
+use crate::path::StorePath;
+use std::collections::HashSet;
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::Notify;
+
+/// The claims in one store.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    lock_file: PathBuf,
+    held: Mutex<Held>,
+    released: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    paths: HashSet<StorePath>,
+    staging: Weak<File>,
+}
+
+/// Paths that one fetch alone stages and registers; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    claims: Arc<Claims>,
+    paths: Vec<StorePath>,
+    /// Whether no other fetch of this process had staged anything when this one began.
+    pub(crate) first: bool,
+    _staging: Arc<File>,
+}
+
+impl Claims {
+    pub(crate) fn new(lock_file: PathBuf) -> Arc<Self> {
+        Arc::new(Self { lock_file, held: Mutex::default(), released: Notify::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims `paths`, waiting for other fetches of this process.
+    pub(crate) async fn take(self: &Arc<Self>, paths: Vec<StorePath>) -> Result<Claim> {
+        loop {
+            let released = self.released.notified();
+            tokio::pin!(released);
+            // Registered before the look, so that a release in between is not missed.
+            released.as_mut().enable();
+            if let Some(claim) = self.try_take(&paths)? {
+                return Ok(claim);
+            }
+            released.await;
+        }
+    }
+
+    fn try_take(self: &Arc<Self>, paths: &[StorePath]) -> Result<Option<Claim>> {
+        let mut held = self.lock();
+        if paths.iter().any(|path| held.paths.contains(path)) {
+            return Ok(None);
+        }
+        let (staging, first) = match held.staging.upgrade() {
+            Some(staging) => (staging, false),
+            None => (Arc::new(self.staging()?), true),
+        };
+        held.staging = Arc::downgrade(&staging);
+        held.paths.extend(paths.iter().cloned());
+        let claims = Arc::clone(self);
+        Ok(Some(Claim { claims, paths: paths.to_vec(), first, _staging: staging }))
+    }
+
+    /// The lock of this process among those of ours.
+    fn staging(&self) -> Result<File> {
+        let path = &self.lock_file;
+        let file = open_lock(path).map_err(Error::io(Step::Fetch, path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::new(Step::Fetch, path.display(), Fault::Locked { waited_ms: 0 }))
+            }
+            Err(TryLockError::Error(error)) => Err(Error::io(Step::Fetch, path)(error)),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut held = self.claims.lock();
+        for path in &self.paths {
+            held.paths.remove(path);
+        }
+        drop(held);
+        self.claims.released.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(letter: char) -> StorePath {
+        let hash = letter.to_string().repeat(32);
+        format!("/nix/store/{hash}-x").parse().expect("a store path")
+    }
+
+    #[tokio::test]
+    async fn overlapping_claims_follow_each_other_and_others_go_side_by_side() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let claims = Claims::new(folder.path().join("lock"));
+        let first = claims.take(vec![path('a'), path('b')]).await.expect("free");
+        let beside = claims.take(vec![path('c')]).await.expect("free");
+        assert!(first.first && !beside.first);
+        let waiting = tokio::spawn({
+            let claims = Arc::clone(&claims);
+            async move { claims.take(vec![path('b'), path('c')]).await.map(|claim| claim.first) }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "`c` is still claimed");
+        drop(beside);
+        waiting.await.expect("no panic").expect("claimed");
+    }
+
+    #[tokio::test]
+    async fn another_process_that_stages_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (ours, theirs) = (folder.path().join("lock"), folder.path().join("lock"));
+        let claim = Claims::new(ours).take(vec![path('a')]).await.expect("free");
+        let other = Claims::new(theirs);
+        let error = other.take(vec![path('b')]).await.expect_err("held");
+        assert!(matches!(error.fault, Fault::Locked { .. }), "{error}");
+        drop(claim);
+        other.take(vec![path('b')]).await.expect("free again");
+    }
+}

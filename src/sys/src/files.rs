@@ -1,0 +1,77 @@
+//! What a file system has free, and what was written onto its disk: the one place for syncs.
+//!
+//! With the feature `forgetful` nothing is ever put onto the disk. That is for one test: a power cut
+//! must find a store and a swap's journal broken then, else it proves nothing when it does not.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// What is free on a file system for a process without privilege.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; `None` where there is no fixed number of them (btrfs says 0 of 0).
+    pub inodes: Option<u64>,
+    /// What one file takes at least, in bytes.
+    pub block_bytes: u64,
+}
+
+/// What is free where `path` lies.
+///
+/// # Errors
+/// Those of statvfs(3).
+pub fn free(path: &Path) -> io::Result<Free> {
+    let volume = rustix::fs::statvfs(path)?;
+    Ok(Free {
+        bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
+        inodes: (volume.f_files > 0).then_some(volume.f_favail),
+        block_bytes: volume.f_frsize,
+    })
+}
+
+/// Puts what was written to `file` onto its disk.
+///
+/// # Errors
+/// Those of fsync(2): `EIO` or `ENOSPC` if something written was lost.
+pub fn sync(file: &File) -> io::Result<()> {
+    if cfg!(feature = "forgetful") { Ok(()) } else { file.sync_all() }
+}
+
+/// Puts the names in `folder` onto its disk.
+///
+/// # Errors
+/// Those of open(2) and fsync(2).
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    sync(&File::open(folder)?)
+}
+
+/// Puts all that was written to the file system that `file` lies on onto its disk: one call
+/// instead of an fsync(2) for each of thousands of files.
+///
+/// # Errors
+/// Those of syncfs(2): `EIO` or `ENOSPC` if something written since the last call was lost.
+pub fn sync_volume(file: &File) -> io::Result<()> {
+    if cfg!(feature = "forgetful") { Ok(()) } else { Ok(rustix::fs::syncfs(file)?) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_free_space_of_a_directory_is_told_and_it_syncs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = free(folder.path()).expect("statvfs");
+        assert!(free.block_bytes > 0, "{free:?}");
+        sync_folder(folder.path()).expect("fsync");
+        sync_volume(&File::open(folder.path()).expect("open")).expect("syncfs");
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_an_error() {
+        let error = free(Path::new("/nonexistent/rollinit")).expect_err("no such path");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
