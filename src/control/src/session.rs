@@ -69,9 +69,9 @@ impl Session {
     version = env!("CARGO_PKG_VERSION"),
     url = "https://github.com/rollinit/rollinit",
     types = [
-        App, AppHealth, AppPolicy, AppRun, AppSwap, End, EndCause, Event, HealthKind, Host, HostState, Init, Listen, LogRecord, Problem,
-        RetireWhen, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Strategy,
-        Supervisor, SwapPhase, Task,
+        App, AppHealth, AppPolicy, AppRun, AppSwap, End, EndCause, Event, HealthKind, Host,
+        HostState, Init, Listen, LogRecord, Problem, RetireWhen, ServiceProcesses, ServiceState,
+        ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task,
     ]
 )]
 impl Session {

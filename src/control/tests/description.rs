@@ -1,13 +1,14 @@
-//! The interface description that clients are served is the one that is checked in.
+//! The interface descriptions that clients are served are those that are checked in.
 //!
-//! Proof: the text is asked for over a real socket, as any client does, laid out for people, and
-//! compared with `docs/io.rollinit.Supervisor.varlink` byte by byte.
+//! Proof: each text is asked for over a real socket, as any client does, laid out for people, and
+//! compared with `docs/io.rollinit.*.varlink` byte by byte.
 //! `ROLLINIT_UPDATE=1 cargo test -p control --test description` writes the file anew.
 
 #![allow(clippy::unwrap_used)] // A panic is the test's verdict.
 
 mod fake;
 
+use fake::agent::{FakeAgent, listen_agent};
 use fake::{Fake, listen, on_one_thread, reader};
 use std::path::Path;
 use std::rc::Rc;
@@ -47,25 +48,34 @@ fn lay_out(description: &str) -> String {
     text
 }
 
-#[test]
-fn description_is_checked_in() {
+/// What is served as `interface` at `socket` is what docs/ has.
+async fn compare(socket: &Path, interface: &str) {
     let checked_in =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/io.rollinit.Supervisor.varlink");
-    let served = on_one_thread(async {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("supervisor");
-        listen(&socket, reader(), Rc::new(Fake::default()));
-        let call = serde_json::json!({
-            "method": "org.varlink.service.GetInterfaceDescription",
-            "parameters": {"interface": control::INTERFACE},
-        });
-        lay_out(ask(&socket, call).await["description"].as_str().unwrap())
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/{interface}.varlink"));
+    let call = serde_json::json!({
+        "method": "org.varlink.service.GetInterfaceDescription",
+        "parameters": {"interface": interface},
     });
+    let served = lay_out(ask(socket, call).await["description"].as_str().unwrap());
     if std::env::var_os("ROLLINIT_UPDATE").is_some() {
         std::fs::write(&checked_in, &served).unwrap();
     }
     let expected = std::fs::read_to_string(&checked_in).unwrap_or_default();
-    assert_eq!(served, expected, "the interface changed; see the top of this test");
+    let differs = served.lines().zip(expected.lines()).find(|(served, there)| served != there);
+    assert!(served == expected, "{interface} changed ({differs:?}); see the top of this test");
+}
+
+#[test]
+fn descriptions_are_checked_in() {
+    on_one_thread(async {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("supervisor");
+        listen(&socket, reader(), Rc::new(Fake::default()));
+        compare(&socket, control::INTERFACE).await;
+        let socket = directory.path().join("agent");
+        listen_agent(&socket, reader(), Rc::new(FakeAgent::default()));
+        compare(&socket, control::agent::INTERFACE).await;
+    });
 }
 
 /// A caller without a role still learns what there is, and nothing more.

@@ -1,6 +1,7 @@
-"""Talks to the supervisor (or the tests' fake of it) as a foreign client.
+"""Talks to the supervisor (or the tests' fake of it) as a foreign client, and to the agent.
 
 usage: foreign.py unix:/path/of/socket /path/of/io.rollinit.Supervisor.varlink
+                  [unix:/path/of/agent /path/of/io.rollinit.Agent.varlink]
 
 Uses nothing of rollinit: methods and types come from the description that the server sends.
 """
@@ -22,6 +23,9 @@ with client.open("io.rollinit.Supervisor") as supervisor:
 
     processes = supervisor.ListProcesses()["services"]
     assert processes[1]["memory_bytes"] == 134217728, processes
+
+    for app in supervisor.Apps()["apps"]:
+        assert app["policy"]["strategy"] in ("overlap", "restart"), app
 
     records = supervisor.GetLogs(lines=10)["records"]
     assert records[0]["text"] == "hello", records
@@ -51,5 +55,41 @@ with client.open("io.rollinit.Supervisor") as supervisor:
 # The checked-in description, laid out for people, is one that a foreign parser accepts.
 with open(sys.argv[2], encoding="utf-8") as description:
     assert varlink.Interface(description.read()).name == "io.rollinit.Supervisor"
+
+
+def agent(address, description):
+    """The second interface, which is only there on a host with apps."""
+    client = varlink.Client(address=address)
+    assert "io.rollinit.Agent" in client.get_interfaces()
+    with client.open("io.rollinit.Agent") as agent:
+        generations = agent.Generations("web")["generations"]
+        current = [each for each in generations if each["current"]]
+        assert [each["number"] for each in current] == [42], generations
+
+        told = [reply["progress"] for reply in agent.Follow("7H2K", _more=True)]
+        assert told[0]["step"] == "plan" and told[0].get("outcome") is None, told[0]
+        assert told[-1]["outcome"]["kind"] == "committed", told[-1]
+
+        swaps = agent.Swaps("web")["swaps"]
+        assert swaps[0]["swap"] == "7H2K" and swaps[0].get("outcome") is None, swaps
+
+        try:
+            agent.Swap("web", "/nix/store/x")
+            raise SystemExit("a reader swapped an app")
+        except varlink.VarlinkError as error:
+            assert error.error() == "io.rollinit.Agent.NotPermitted", error
+
+        try:
+            agent.Follow("0000")
+            raise SystemExit("a swap that does not exist is told of")
+        except varlink.VarlinkError as error:
+            assert error.error() == "io.rollinit.Agent.NoSuchSwap", error
+
+    with open(description, encoding="utf-8") as text:
+        assert varlink.Interface(text.read()).name == "io.rollinit.Agent"
+
+
+if len(sys.argv) > 3:
+    agent(sys.argv[3], sys.argv[4])
 
 print("all answers were as expected")

@@ -8,6 +8,7 @@
 
 mod fake;
 
+use fake::agent::{FakeAgent, listen_agent};
 use fake::{Fake, listen, on_one_thread, reader};
 use std::path::Path;
 use std::process::Command;
@@ -34,13 +35,16 @@ fn python_varlink_client() {
     let python = python();
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("supervisor");
+    let agent = directory.path().join("agent");
     let address = format!("unix:{}", socket.display());
+    let agent_address = format!("unix:{}", agent.display());
     let (bound, is_bound) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         on_one_thread(async {
             let fake = Fake::default();
             *fake.log_lines.borrow_mut() = vec![b"hello".to_vec(), b"\xff\xfe".to_vec()];
             listen(&socket, reader(), Rc::new(fake));
+            listen_agent(&agent, reader(), Rc::new(FakeAgent::default()));
             bound.send(()).unwrap();
             std::future::pending::<()>().await;
         });
@@ -48,8 +52,10 @@ fn python_varlink_client() {
     is_bound.recv().unwrap();
     let room = Path::new(env!("CARGO_MANIFEST_DIR"));
     let description = room.join("../../docs/io.rollinit.Supervisor.varlink");
+    let agent_description = room.join("../../docs/io.rollinit.Agent.varlink");
     let mut command = Command::new(python);
     command.arg(room.join("tests/foreign.py")).arg(address).arg(description);
+    command.arg(agent_address).arg(agent_description);
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");

@@ -66,6 +66,17 @@ impl Board {
         lines.steps.iter().max_by_key(|(version, _)| *version).map(|(_, line)| line.clone())
     }
 
+    /// Somebody reads it.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.lines.receiver_count() > 0
+    }
+
+    /// Returns when nobody reads it any more.
+    pub async fn unread(&self) {
+        self.lines.closed().await;
+    }
+
     /// Somebody who reads from the beginning, and then what comes.
     #[must_use]
     pub fn reader(&self) -> Reader {

@@ -3,18 +3,24 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part; a panic is its verdict.
 
+pub mod agent;
+pub mod apps;
+
 use control::Error;
 use control::limits::FEED_BATCHES_MAX;
 use control::roles::{Peer, Place, Policy};
-use control::server::{Answer, Backend, Batch, Feed, LogQuery, Verb};
+use control::server::{
+    Answer, Backend, Batch, Feed, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb,
+};
 use control::types::{
-    Changed, End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem, ProcessList,
-    ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor,
+    App, Changed, End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem,
+    ProcessList, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor,
+    SwapPhase, Task, TaskEnd,
 };
 use std::cell::RefCell;
 use std::future::ready;
 use std::rc::Rc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The fake's "now": one hour, one minute and one second after boot.
 pub const NOW_NS: u64 = 3_661_000_000_000;
@@ -46,6 +52,10 @@ pub struct Fake {
     pub log_senders: RefCell<Vec<mpsc::Sender<Batch<LogRecord>>>>,
     /// Lines that are there already.
     pub log_lines: RefCell<Vec<Vec<u8>>>,
+    /// Who tells those that watch the app web.
+    pub web: RefCell<Option<watch::Sender<App>>>,
+    /// A host without apps.
+    pub no_apps: bool,
 }
 
 impl Fake {
@@ -128,12 +138,66 @@ impl Backend for Fake {
         Box::pin(ready(Ok(())))
     }
 
+    fn apps(&self) -> Answer<'_, Vec<App>> {
+        let apps = if self.no_apps { Vec::new() } else { apps::apps() };
+        Box::pin(ready(Ok(apps)))
+    }
+
+    fn watch_app<'a>(&'a self, app: &'a str) -> Answer<'a, watch::Receiver<App>> {
+        let answer = known_app(app).map(|()| {
+            let mut web = self.web.borrow_mut();
+            web.get_or_insert_with(|| watch::Sender::new(apps::quiet())).subscribe()
+        });
+        Box::pin(ready(answer))
+    }
+
+    fn change_app<'a>(&'a self, _peer: &'a Peer, order: SwapOrder<'a>) -> Answer<'a, App> {
+        self.orders.borrow_mut().push(format!("{:?} {} {}", order.verb, order.app, order.swap));
+        Box::pin(ready(known_app(order.app).and_then(|()| changed_app(order))))
+    }
+
+    fn run_task<'a>(&'a self, _peer: &'a Peer, order: TaskOrder<'a>) -> Answer<'a, TaskEnd> {
+        self.orders.borrow_mut().push(format!("{order:?}"));
+        let end = TaskEnd { exit: Some(3), signal: None, lease_ended: false };
+        Box::pin(ready(known_app(order.app).map(|()| end)))
+    }
+
+    fn renew_task<'a>(
+        &'a self,
+        app: &'a str,
+        swap: &'a str,
+        task: Task,
+        lease_ms: u64,
+    ) -> Answer<'a, ()> {
+        self.orders.borrow_mut().push(format!("Renew {app} {swap} {task:?} {lease_ms}"));
+        Box::pin(ready(known_app(app)))
+    }
+
     fn now_ns(&self) -> u64 {
         NOW_NS
     }
 
     fn say(&self, message: &str) {
         self.said.borrow_mut().push(message.to_owned());
+    }
+}
+
+fn known_app(app: &str) -> Result<(), Error> {
+    if app == "web" { Ok(()) } else { Err(Error::no_such_app(app, ["web", "jobs"])) }
+}
+
+fn changed_app(order: SwapOrder<'_>) -> Result<App, Error> {
+    let (app, swap) = (order.app.to_owned(), order.swap.to_owned());
+    match order.verb {
+        SwapVerb::Prepare { closure } if closure.ends_with("never-starts") => {
+            let reason = format!("{closure}/bin/serve: no such file");
+            Err(Error::StartFailed { app, reason })
+        }
+        _ if order.swap == "OTHR" => Err(Error::SwapUnderWay { app, swap: "7H2K".into() }),
+        SwapVerb::Prepare { .. } => Ok(apps::swapping(order.swap, SwapPhase::Prepared)),
+        SwapVerb::Admit => Ok(apps::swapping(order.swap, SwapPhase::Admitted)),
+        SwapVerb::Retire => Err(Error::NoSuchSwap { app, swap }),
+        SwapVerb::Abandon => Ok(apps::quiet()),
     }
 }
 
