@@ -11,14 +11,20 @@
 //! The uid is that of SO_PEERCRED, the groups are its gid and those of SO_PEERGROUPS
 //! (socket(7), unix(7)): both were fixed by the kernel when the peer connected.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use zlink::introspect::CustomType;
 
 /// The uid that the kernel shows for one it cannot map (/proc/sys/kernel/overflowuid, and what
 /// every distribution leaves it at).
 pub const OVERFLOW_UID: u32 = 65534;
 
 /// How far a peer may go; each role includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, CustomType,
+)]
+#[serde(rename_all = "snake_case")]
+#[zlink(rename_all = "snake_case")]
 pub enum Role {
     /// Nothing but the description of the interface.
     None,

@@ -4,7 +4,7 @@
 //! foreign clients read is made from this impl block and the types it names.
 
 use crate::limits::{LOG_LINES_DEFAULT, LOG_LINES_MAX};
-use crate::roles::{Grant, Method, Peer};
+use crate::roles::{Grant, Method, Peer, Role};
 use crate::server::{Backend, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb};
 use crate::stream::{Latest, Replies, Source, Stated, StreamError};
 use crate::types::{
@@ -70,8 +70,8 @@ impl Session {
     url = "https://github.com/rollinit/rollinit",
     types = [
         App, AppHealth, AppPolicy, AppRun, AppSwap, End, EndCause, Event, HealthKind, Host,
-        HostState, Init, Listen, LogRecord, Problem, RetireWhen, ServiceProcesses, ServiceState,
-        ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task,
+        HostState, Init, Listen, LogRecord, Problem, RetireWhen, Role, ServiceProcesses,
+        ServiceState, ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task,
     ]
 )]
 impl Session {

@@ -2,6 +2,7 @@
 
 use crate::shell::Shell;
 use crate::sockets;
+use control::roles::Role;
 use control::types::{
     End, EndCause, Host, HostState, Init, Listen, Problem, ProcessList, ServiceProcesses,
     ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor,
@@ -115,6 +116,7 @@ impl Shell {
                 .map(|socket| Listen { name: socket.name.clone(), address: listen(socket) })
                 .collect(),
             definition: self.host.hashes.get(&view.name).cloned(),
+            control: definition.map_or(Role::Read, |definition| role(definition.control)),
             name: view.name,
         }
     }
@@ -157,5 +159,16 @@ impl Shell {
             }
         });
         ProcessList { now_ns: monotonic_ns(), services: services.collect() }
+    }
+}
+
+/// How far a service's processes may go.
+#[must_use]
+pub fn role(control: service::definition::Control) -> Role {
+    use service::definition::Control;
+    match control {
+        Control::Read => Role::Read,
+        Control::Operate => Role::Operate,
+        Control::Admin => Role::Admin,
     }
 }

@@ -1,5 +1,6 @@
 //! Replies of `GetStatus` and of the verbs that change a service.
 
+use crate::roles::Role;
 use serde::{Deserialize, Serialize};
 use zlink::introspect::{CustomType, Type};
 
@@ -131,6 +132,8 @@ pub struct ServiceStatus {
     pub listen: Vec<Listen>,
     /// Hash of the definition in force.
     pub definition: Option<String>,
+    /// How far its processes may go on the control sockets at most.
+    pub control: Role,
 }
 
 /// How a service is.

@@ -8,7 +8,7 @@ pub mod apps;
 
 use control::Error;
 use control::limits::FEED_BATCHES_MAX;
-use control::roles::{Peer, Place, Policy};
+use control::roles::{Peer, Place, Policy, Role};
 use control::server::{
     Answer, Backend, Batch, Feed, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb,
 };
@@ -248,6 +248,7 @@ fn service(name: &str, state: ServiceState) -> ServiceStatus {
         problems: Vec::new(),
         listen: Vec::new(),
         definition: Some("5f2a".into()),
+        control: Role::Read,
     }
 }
 
