@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// The index in bytes: a name and a hash of each of [`SERVICES_MAX`], and as many problems.
 const INDEX_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Bytes for which most definitions have room.
+const TYPICAL_BYTES: usize = 2048;
+
 /// One file as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Source {
@@ -183,7 +186,8 @@ fn read_capped(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("is not a regular file"));
     }
-    let mut bytes = Vec::new();
+    // With room at hand the reader asks for all of it at once, and not for 32 bytes first.
+    let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
     File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

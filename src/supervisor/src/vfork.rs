@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a program that are looked at: an ELF header with its program headers, or the line that
 /// names an interpreter, of which the kernel itself reads 256 bytes.
-const HEAD_BYTES: u64 = 4096;
+const HEAD_BYTES: usize = 4096;
 
 /// Interpreters of interpreters; the kernel's own limit (`BINPRM_MAX_RECURSION` and one).
 const DEPTH_MAX: u32 = 5;
@@ -33,7 +33,9 @@ fn is_on(device: u64, program: &Path, depth: u32) -> bool {
     // Every directory on the way is walked by exec too, as written and with links followed.
     let Ok(real) = program.canonicalize() else { return false };
     let on_device = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.dev() == device);
-    if !program.ancestors().chain(real.ancestors()).all(on_device) {
+    let written = (real != program).then_some(program);
+    let mut ways = written.into_iter().chain([&*real]).flat_map(Path::ancestors);
+    if !ways.all(on_device) {
         return false;
     }
     if !std::fs::metadata(&real).is_ok_and(|found| found.is_file()) {
@@ -56,8 +58,8 @@ enum Next {
 /// `None`: it is neither a script nor a 64-bit little-endian ELF file.
 fn next(program: &Path) -> Option<Next> {
     let file = File::open(program).ok()?;
-    let mut head = Vec::new();
-    (&file).take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    (&file).take(HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
     if let Some(line) = head.strip_prefix(b"#!") {
         return interpreter(line).map(Next::Program);
     }

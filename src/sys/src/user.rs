@@ -10,6 +10,9 @@ use std::path::Path;
 /// in half would be another user.
 pub const ACCOUNT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Bytes for which most account files have room: then two reads do.
+const TYPICAL_BYTES: usize = 4096;
+
 /// A line of /etc/passwd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -105,7 +108,7 @@ fn read_capped(path: &Path) -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
     file.take(ACCOUNT_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > ACCOUNT_FILE_BYTES_MAX {
         let words = format!("{} is above {ACCOUNT_FILE_BYTES_MAX} bytes", path.display());
