@@ -8,7 +8,8 @@
 //! A stop has a deadline. Passed, the cgroup is killed and the next deadline is for the kernel: who
 //! is still there then is reported stuck, again and again but ever less of a surprise. The deadline
 //! ends with the run's last process, whoever owns it by then. A run may also have a deadline of its
-//! own, which its owner moves on for as long as the run shall live: passed, it is as that of a stop.
+//! own, which its owner moves on for as long as the run shall live: passed, it is as that of a
+//! stop.
 //!
 //! Pure: facts and the time go in, [`Effect`]s come out; no call to the kernel but the table's
 //! memory.

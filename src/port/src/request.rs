@@ -236,10 +236,13 @@ fn check_name(name: &str, cap: usize, field: &'static str) -> Result<(), DecodeE
     if fine { Ok(()) } else { Err(DecodeError::Field(field)) }
 }
 
-/// A key is also a file name: no slash, no leading dot.
+/// A service's key is also a file name: no slash, no leading dot. One that begins with `@` is a
+/// word of the owner's for itself, and no file.
 fn check_key(key: &str) -> Result<(), DecodeError> {
     check_name(key, KEY_BYTES_MAX, "key")?;
-    if key.contains('/') || key.starts_with('.') { Err(DecodeError::Field("key")) } else { Ok(()) }
+    let is_file = !key.starts_with('@');
+    let fits = !is_file || !(key.contains('/') || key.starts_with('.'));
+    if fits { Ok(()) } else { Err(DecodeError::Field("key")) }
 }
 
 fn check_signal(signal: u8) -> Result<(), DecodeError> {

@@ -301,6 +301,8 @@ fn caps_are_kept() {
         let request = Request::Set(Set { key, memo: b"" });
         request.encode(1, &mut buffer).expect_err(key);
     }
+    let own_words = Request::Set(Set { key: "@app/web", memo: b"" });
+    own_words.encode(1, &mut buffer).expect("it names no file");
     let memo = vec![0; MEMO_BYTES_MAX + 1];
     let request = Request::Set(Set { key: "key", memo: &memo });
     assert!(request.encode(1, &mut buffer).is_err());

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::definitions::Place;
 use crate::groups::Groups;
 use crate::history::History;
+use crate::listeners::Listeners;
 use crate::logs::Logs;
 use crate::notify::Notify;
 use crate::port::{Incoming, Port, PortError};
@@ -19,7 +20,7 @@ use port::request::{Attach, TakeFd};
 use port::{Answer, Request, SnapshotEnd};
 use service::snapshot::RunState;
 use service::{Effect, Event, Machine, Snapshot};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -89,7 +90,7 @@ struct Found {
     snapshot: Snapshot,
     /// Names in the fd store.
     kept: BTreeSet<String>,
-    /// Read ends of log pipes and notify sockets, by name.
+    /// Read ends of log pipes, notify sockets and sockets of apps' sides, by name.
     taken: Vec<(String, OwnedFd)>,
 }
 
@@ -194,7 +195,7 @@ async fn control(
     Ok(UnixListener::from(socket))
 }
 
-/// Read ends of log pipes and notify sockets, by name.
+/// Read ends of log pipes, notify sockets and what may be sockets of apps' sides, by name.
 async fn take(
     port: &Port,
     kept: &BTreeSet<String>,
@@ -205,7 +206,10 @@ async fn take(
         // The write end is kept last: without it the pipe was never handed to a service.
         let log = name.strip_suffix("/read").map(|log| format!("{log}/write"));
         let is_log = name.starts_with("log/") && log.is_some_and(|write| kept.contains(&write));
-        if (is_log || name.starts_with("notify/"))
+        // A service's own are its own; only what may be a side's is ours to steer.
+        let is_side = name.strip_prefix("listen/").and_then(|rest| rest.split('/').next());
+        let is_side = is_side.is_some_and(|key| key.ends_with(".0") || key.ends_with(".1"));
+        if (is_log || is_side || name.starts_with("notify/"))
             && let Some(fd) = take_one(port, name, aside).await?
         {
             taken.push((name.clone(), fd));
@@ -235,11 +239,15 @@ fn build(
             tracing::error!("{problem}");
         }
     }
-    let mut logs = Logs::new(&settings.run.join("log")).map_err(run("log directory"))?;
+    let apps = in_force.loaded.apps.keys();
+    let unknown = apps.clone().filter(|name| !remembers(&snapshot, name));
+    let closures = crate::apps::closures(&settings.profiles, unknown);
+    let log = settings.run.join("log");
+    let mut logs = Logs::new(&log, apps.cloned().collect()).map_err(run("log directory"))?;
     let mut notify = Notify::new(&settings.run.join("notify")).map_err(run("notify directory"))?;
-    let sources = adopt(taken, &snapshot, &mut logs, &mut notify);
+    let mut listeners = Listeners::default();
+    let sources = adopt(taken, &snapshot, &mut logs, &mut notify, &mut listeners);
     let ended = revive(&mut snapshot, &mut notify);
-    let closures = std::collections::BTreeMap::new();
     let (machine, effects) = Machine::new(in_force.loaded, snapshot, &closures, clock::now());
     let host = Host {
         init_pid: welcome.pid,
@@ -260,7 +268,10 @@ fn build(
         kept,
         pending: HashMap::new(),
         commands: HashMap::new(),
+        tasks: HashMap::new(),
         command_last: 0,
+        listeners,
+        watched_apps: BTreeMap::new(),
         paging: Paging::default(),
         sources,
         caused: VecDeque::new(),
@@ -289,6 +300,11 @@ fn beginning(welcome: &Welcome, started_ns: u64) -> History {
     history
 }
 
+/// Whether an app was run under this PID 1 before: then its own memory says what it runs.
+fn remembers(snapshot: &Snapshot, app: &str) -> bool {
+    snapshot.keys.iter().any(|entry| entry.key.strip_prefix("@app/") == Some(app))
+}
+
 /// Pipes and sockets that earlier supervisors made. One that cannot be taken over is said; its
 /// service goes on.
 fn adopt(
@@ -296,6 +312,7 @@ fn adopt(
     snapshot: &Snapshot,
     logs: &mut Logs,
     notify: &mut Notify,
+    listeners: &mut Listeners,
 ) -> Vec<Source> {
     let mut sources = Vec::new();
     for (name, fd) in taken {
@@ -310,6 +327,10 @@ fn adopt(
                 let incarnation = incarnation.parse().unwrap_or(0);
                 let socket = notify.adopt(key, incarnation, fd);
                 socket.map(|socket| Source::Notify(key.to_owned(), incarnation, socket))
+            }
+            ["listen", ..] => {
+                listeners.hold(&name, fd);
+                continue;
             }
             _ => Err(io::Error::other("its name is none of ours")),
         };

@@ -1,17 +1,18 @@
 //! The control socket's answers, from the shell.
 
-use crate::groups;
 use crate::logs::Left;
-use crate::shell::{Handle, Input};
-use crate::views;
+use crate::shell::{Handle, Input, Order, Shell, TaskOrder};
+use crate::{apps, groups, views};
 use control::Error;
 use control::roles::{Peer, Place, Policy, Role};
-use control::server::{Answer, Backend, Feed, LogQuery, Verb};
-use control::types::{Changed, Event, LogRecord, ProcessList, ShutdownKind, Status};
+use control::server::{Answer, Backend, Feed, LogQuery, SwapOrder, SwapVerb, Verb};
+use control::types::{
+    App, Changed, Event, LogRecord, ProcessList, ShutdownKind, Status, Task, TaskEnd,
+};
 use service::{CommandError, Outcome};
 use std::io;
 use std::os::unix::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Groups whose members may look, and may operate.
 const READ_GROUP: &str = "rollinit-read";
@@ -51,20 +52,29 @@ impl Control {
 
     fn error(&self, name: &str, error: &CommandError) -> Error {
         let (name, reason) = (name.to_owned(), error.to_string());
+        let clone = |text: &String| text.clone();
         match error {
+            CommandError::SwapUnderWay { app, swap } => {
+                Error::SwapUnderWay { app: clone(app), swap: clone(swap) }
+            }
+            CommandError::NoSwap { app, swap, .. } => {
+                Error::NoSuchSwap { app: clone(app), swap: clone(swap) }
+            }
+            CommandError::WrongPhase { app, swap, .. } => {
+                Error::WrongPhase { app: clone(app), swap: clone(swap), reason }
+            }
+            CommandError::StartFailed { app, reason } => {
+                Error::StartFailed { app: clone(app), reason: clone(reason) }
+            }
             CommandError::Unknown { .. } => self.unknown(&name),
             CommandError::ShuttingDown { kind, .. } => {
                 Error::ShuttingDown { kind: views::shutdown_kind(*kind) }
             }
             CommandError::Broken { .. }
             | CommandError::TooMany { .. }
-            | CommandError::Refused { .. }
-            | CommandError::NoSwap { .. }
-            | CommandError::WrongPhase { .. }
-            | CommandError::SwapUnderWay { .. } => Error::Refused { name, reason },
+            | CommandError::Refused { .. } => Error::Refused { name, reason },
             CommandError::NotReady { .. }
             | CommandError::Stuck { .. }
-            | CommandError::StartFailed { .. }
             | CommandError::Superseded { .. } => Error::Failed { name, reason },
         }
     }
@@ -76,16 +86,72 @@ impl Control {
             Verb::Restart => service::Verb::Restart,
         };
         tracing::info!("{verb} of {name:?} asked for by uid {}, pid {}", peer.uid, peer.pid);
+        let outcome = self.order(name, Order::Command(verb, name.to_owned())).await?;
+        self.changed(name, outcome)
+    }
+
+    /// Gives an order and waits for what comes of it.
+    async fn order(&self, name: &str, order: Order) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
-        self.handle.input(Input::Command(verb, name.to_owned(), reply));
-        match answer.await {
-            Ok(Ok(outcome)) => self.changed(name, outcome),
-            Ok(Err(error)) => Err(self.error(name, &error)),
-            Err(_) => Err(Error::Failed {
-                name: name.to_owned(),
-                reason: "the supervisor ended before it was done; ask again".to_owned(),
-            }),
-        }
+        self.handle.input(Input::Order(order, reply));
+        let result = answer.await.map_err(|_| ended(name))?;
+        result.map_err(|error| self.error(name, &error))
+    }
+
+    async fn swap(&self, peer: &Peer, order: SwapOrder<'_>) -> Result<App, Error> {
+        let verb = match order.verb {
+            SwapVerb::Prepare { closure } => {
+                service::SwapVerb::Prepare { closure: closure.to_owned() }
+            }
+            SwapVerb::Admit => service::SwapVerb::Admit,
+            SwapVerb::Retire => service::SwapVerb::Retire,
+            SwapVerb::Abandon => service::SwapVerb::Abandon,
+        };
+        let (app, swap) = (order.app.to_owned(), order.swap.to_owned());
+        tracing::info!("{} of {app:?}, swap {swap:?}, asked for by pid {}", verb.word(), peer.pid);
+        self.order(order.app, Order::Swap { app, swap, verb }).await?;
+        let app = self.handle.with(|shell| shell.apps()).into_iter();
+        app.into_iter().find(|app| app.name == order.app).ok_or_else(|| self.no_app(order.app))
+    }
+
+    async fn task(&self, order: control::server::TaskOrder<'_>) -> Result<TaskEnd, Error> {
+        let (reply, answer) = oneshot::channel();
+        let task = TaskOrder {
+            app: order.app.to_owned(),
+            swap: order.swap.to_owned(),
+            task: apps::task(order.task),
+            program: order.program.to_vec(),
+            closure: order.closure.to_owned(),
+            lease_ms: order.lease_ms,
+        };
+        self.handle.input(Input::Task(task, reply));
+        let result = answer.await.map_err(|_| ended(order.app))?;
+        let service::TaskEnd { exit, signal, lease_ended } =
+            result.map_err(|error| self.error(order.app, &error))?;
+        Ok(TaskEnd { exit, signal, lease_ended })
+    }
+
+    fn no_app(&self, name: &str) -> Error {
+        let apps = self.handle.with(|shell| shell.machine.apps());
+        Error::no_such_app(name, apps.iter().map(|app| app.name.as_str()))
+    }
+
+    /// Who is at the other end, by the kernel.
+    ///
+    /// # Errors
+    /// Those of getsockopt(2).
+    pub fn identify(&self, stream: &UnixStream) -> io::Result<Peer> {
+        let peer = sys::peer::credentials(stream)?;
+        let place = match sys::peer::cgroup(peer.pid) {
+            Ok(Some(cgroup)) => match groups::service_of(&cgroup) {
+                Some(key) => self.handle.with(|shell| shell.place_of(key)),
+                None => Place::Host,
+            },
+            // No cgroup2 hierarchy: no service can be told from the host by it.
+            Ok(None) => Place::Host,
+            Err(_) => Place::Unknown,
+        };
+        Ok(Peer { pid: peer.pid, uid: peer.user, gid: peer.group, groups: peer.groups, place })
     }
 }
 
@@ -111,9 +177,9 @@ impl Backend for Control {
             }
             _ => {
                 // What was printed before the call belongs to its answer.
-                let names = self.handle.with(|shell| shell.logs.names(query.service.as_deref()));
-                for name in names {
-                    let _: Left = self.handle.input(Input::LogReadable(name));
+                let keys = self.handle.with(|shell| shell.logs.keys(query.service.as_deref()));
+                for key in keys {
+                    let _: Left = self.handle.input(Input::LogReadable(key));
                 }
                 let feed = self.handle.with(|shell| shell.logs.query(&query));
                 feed.map_err(|(name, error)| Error::Failed {
@@ -136,6 +202,51 @@ impl Backend for Control {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn apps(&self) -> Answer<'_, Vec<App>> {
+        Box::pin(std::future::ready(Ok(self.handle.with(|shell| shell.apps()))))
+    }
+
+    fn watch_app<'a>(&'a self, app: &'a str) -> Answer<'a, watch::Receiver<App>> {
+        let watched = self.handle.with(|shell| shell.watch_app(app));
+        Box::pin(std::future::ready(watched.ok_or_else(|| self.no_app(app))))
+    }
+
+    fn change_app<'a>(&'a self, peer: &'a Peer, order: SwapOrder<'a>) -> Answer<'a, App> {
+        Box::pin(async move {
+            if self.handle.with(|shell| shell.machine.app(order.app).is_none()) {
+                return Err(self.no_app(order.app));
+            }
+            self.swap(peer, order).await
+        })
+    }
+
+    fn run_task<'a>(
+        &'a self,
+        peer: &'a Peer,
+        order: control::server::TaskOrder<'a>,
+    ) -> Answer<'a, TaskEnd> {
+        let (task, app) = (order.task.word(), order.app);
+        tracing::info!("{task} of {app:?}, swap {:?}, asked for by pid {}", order.swap, peer.pid);
+        Box::pin(async move {
+            if self.handle.with(|shell| shell.machine.app(order.app).is_none()) {
+                return Err(self.no_app(order.app));
+            }
+            self.task(order).await
+        })
+    }
+
+    fn renew_task<'a>(
+        &'a self,
+        app: &'a str,
+        swap: &'a str,
+        task: Task,
+        lease_ms: u64,
+    ) -> Answer<'a, ()> {
+        let (name, swap, task) = (app.to_owned(), swap.to_owned(), apps::task(task));
+        let order = Order::Renew { app: name, swap, task, lease_ms };
+        Box::pin(async move { self.order(app, order).await.map(drop) })
+    }
+
     fn now_ns(&self) -> u64 {
         sys::clock::monotonic_ns()
     }
@@ -145,22 +256,27 @@ impl Backend for Control {
     }
 }
 
-/// Who is at the other end, by the kernel.
-///
-/// # Errors
-/// Those of getsockopt(2).
-pub fn identify(stream: &UnixStream) -> io::Result<Peer> {
-    let peer = sys::peer::credentials(stream)?;
-    let place = match sys::peer::cgroup(peer.pid) {
-        Ok(Some(cgroup)) => match groups::service_of(&cgroup) {
-            Some(service) => Place::Service { name: service.to_owned(), limit: Role::Read },
-            None => Place::Host,
-        },
-        // No cgroup2 hierarchy: no service can be told from the host by it.
-        Ok(None) => Place::Host,
-        Err(_) => Place::Unknown,
-    };
-    Ok(Peer { pid: peer.pid, uid: peer.user, gid: peer.group, groups: peer.groups, place })
+fn ended(name: &str) -> Error {
+    let reason = "the supervisor ended before it was done; ask again".to_owned();
+    Error::Failed { name: name.to_owned(), reason }
+}
+
+impl Shell {
+    /// Where a process of a key's cgroup stands.
+    fn place_of(&self, key: &str) -> Place {
+        let name = match self.machine.place(key) {
+            service::Place::Side { app, .. } | service::Place::Task { app, .. } => app,
+            service::Place::Service => key,
+        };
+        Place::Service { name: name.to_owned(), limit: self.limit_of(name) }
+    }
+
+    /// What a service's or an app's processes may ask of the control socket at most.
+    fn limit_of(&self, name: &str) -> Role {
+        let app = self.machine.app(name).map(|app| &app.template);
+        let definition = app.or(self.machine.definition(name));
+        definition.map_or(Role::Read, |definition| views::role(definition.control))
+    }
 }
 
 /// The host's groups, and our own uid.

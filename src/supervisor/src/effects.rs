@@ -3,18 +3,16 @@
 use crate::identity::{self, Identity};
 use crate::port::PortError;
 use crate::shell::{Pending, Shell, Source};
-use crate::sockets;
-use crate::spawn::{self, Prepared, listen_name, log_names, notify_name};
+use crate::sockets::{self, Failure};
+use crate::spawn::{self, Prepared, log_names, notify_name};
 use crate::translate;
 use control::types;
 use port::Request;
-use port::request::{Forget, KeepFd, Set, Shutdown, Stop, TakeFd};
+use port::request::{Deadline, Forget, KeepFd, Set, Shutdown, Stop, TakeFd};
 use service::record::{Record, What};
-use service::{Definition, Effect, Event};
+use service::{Definition, Effect, Event, Place};
 use std::os::fd::OwnedFd;
-
-/// Why a spawn was not even asked for: the step in words, and errno (0: there is none).
-type Failure = (String, i32);
+use sys::user::Accounts;
 
 /// What a run needs before its frame can be built.
 #[derive(Debug)]
@@ -52,15 +50,21 @@ impl Shell {
                 let set = Set { key: &key, memo: &bytes };
                 self.request("remember", &key, &Request::Set(set), Vec::new())?;
             }
+            Effect::Deadline { key, incarnation, deadline_ns } => {
+                let deadline_ns = Some(deadline_ns);
+                let deadline = Deadline { key: &key, incarnation, deadline_ns };
+                self.request("limit", &key, &Request::Deadline(deadline), Vec::new())?;
+            }
+            Effect::Group { app, request, first, program } => {
+                self.group(app, request, first, program)?;
+            }
+            Effect::AwaitEmpty { app, request, side } => self.await_empty(app, request, side),
             Effect::Reply { id, result } => {
                 // A caller that went away does not hear it; what was done is done.
                 let _ = self.commands.remove(&id).map(|reply| reply.send(result));
             }
-            Effect::Group { .. }
-            | Effect::AwaitEmpty { .. }
-            | Effect::Deadline { .. }
-            | Effect::TaskReply { .. } => {
-                tracing::error!("no app is loaded, and this is about one: {effect:?}");
+            Effect::TaskReply { id, result } => {
+                let _ = self.tasks.remove(&id).map(|reply| reply.send(result));
             }
             Effect::Report(record) => self.report(&record),
             Effect::Shutdown { kind } => {
@@ -94,6 +98,7 @@ impl Shell {
 
     /// Has PID 1 drop a descriptor, if it has it.
     fn release(&mut self, name: &str) -> Result<(), PortError> {
+        self.listeners.drop_socket(name);
         if self.kept.remove(name) {
             let take = TakeFd { name, drop_entry: true };
             self.request("drop", name, &Request::TakeFd(take), Vec::new())?;
@@ -141,7 +146,8 @@ impl Shell {
             Err(failure) => return Ok(Err(failure)),
         };
         let socket = spawn::notifies(&definition).then(|| self.notify.path(key, incarnation));
-        let prepared = Prepared::new(key, &definition, &identity, socket.as_deref());
+        let sockets = spawn::listen_names(key, self.machine.place(key), &definition);
+        let prepared = Prepared::new(key, &sockets, &definition, &identity, socket.as_deref());
         let spawn = match prepared.spawn((key, incarnation), &cgroup, &definition, &identity) {
             Ok(spawn) => spawn,
             Err(error) => return Ok(Err((error.to_string(), 0))),
@@ -176,23 +182,18 @@ impl Shell {
                 return Ok(Err((step.to_owned(), 0)));
             }
         };
-        let found =
-            self.groups.prepare(key, &definition.limits).map_err(at("cgroup")).and_then(|cgroup| {
-                let directory = spawn::directory(definition).map_err(at("directory"))?;
-                Ok((cgroup, directory))
-            });
+        let place = self.machine.place(key);
+        let cgroup = self.groups.prepare(key, place, &definition.limits).map_err(at("cgroup"));
+        let found = cgroup.and_then(|cgroup| {
+            let directory = spawn::directory(definition).map_err(at("directory"))?;
+            Ok((cgroup, directory))
+        });
         let (cgroup, directory) = match found {
             Ok(found) => found,
             Err(failure) => return Ok(Err(failure)),
         };
-        for listen in &definition.listen {
-            let name = listen_name(key, &listen.name);
-            if !self.kept.contains(&name) {
-                match sockets::bind(listen, &identity, &accounts) {
-                    Ok(socket) => self.keep(&name, socket)?,
-                    Err(failure) => return Ok(Err(failure)),
-                }
-            }
+        if let Err(failure) = self.make_sockets(key, definition, &identity, &accounts)? {
+            return Ok(Err(failure));
         }
         if let Err(failure) = self.make_log(key, incarnation)? {
             return Ok(Err(failure));
@@ -207,6 +208,37 @@ impl Shell {
             }
         }
         Ok(Ok(Ready { identity, cgroup, directory }))
+    }
+
+    /// The key's listening sockets, once; those of an app's sides in their order.
+    fn make_sockets(
+        &mut self,
+        key: &str,
+        definition: &Definition,
+        identity: &Identity,
+        accounts: &Accounts,
+    ) -> Result<Result<(), Failure>, PortError> {
+        let names = spawn::listen_names(key, self.machine.place(key), definition);
+        for (listen, name) in definition.listen.iter().zip(&names) {
+            let bound = if listen.grouped {
+                self.bind(name, listen)?
+            } else if self.kept.contains(name) {
+                Ok(())
+            } else {
+                match sockets::bind(listen, identity, accounts) {
+                    Ok(socket) => Ok(self.keep(name, socket)?),
+                    Err(failure) => Err(failure),
+                }
+            };
+            if bound.is_err() {
+                return Ok(bound);
+            }
+        }
+        let Place::Side { app, .. } = self.machine.place(key) else { return Ok(Ok(())) };
+        // A tenant may have shut a socket down since: PID 1 would have it listen, but behind the
+        // other side's.
+        let arranged = self.arrange_app(app)?;
+        Ok(arranged.map_err(|failure| (format!("listen: {failure}"), 0)))
     }
 
     /// The service's log pipe, once.
@@ -247,7 +279,11 @@ impl Shell {
             What::Ready | What::Undefined | What::Command { .. } => tracing::info!("{record}"),
             _ => {}
         }
-        let service = (!record.key.is_empty()).then(|| record.key.clone());
+        let service = match self.machine.place(&record.key) {
+            Place::Side { app, .. } | Place::Task { app, .. } => app,
+            Place::Service => record.key.as_str(),
+        };
+        let service = (!service.is_empty()).then(|| service.to_owned());
         let incarnation = (record.incarnation > 0).then_some(record.incarnation);
         self.history.add(types::Event {
             time_ns: record.at_ns,

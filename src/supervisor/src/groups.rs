@@ -3,6 +3,7 @@
 //!
 //! Files: Documentation/admin-guide/cgroup-v2.rst of the kernel.
 
+use service::Place;
 use service::definition::Limits;
 use std::collections::BTreeSet;
 use std::io;
@@ -21,7 +22,7 @@ pub struct Groups {
     root: Option<Root>,
     /// Controllers whose absence was said.
     missing: BTreeSet<&'static str>,
-    /// Services whose group was made and limited in this supervisor's life and not stopped since.
+    /// Keys whose group was made and limited in this supervisor's life and not stopped since.
     ready: BTreeSet<String>,
 }
 
@@ -36,21 +37,25 @@ pub struct Cost {
     pub cpu_ns: Option<u64>,
 }
 
-/// Where a service's processes are, below PID 1's root.
+/// Where the processes of a key's runs are, below PID 1's root. The keys of an app's sides end in
+/// the number that other groups get.
 #[must_use]
-pub fn path(service: &str) -> String {
-    format!("services/{service}.0")
+pub fn path(key: &str, place: Place<'_>) -> String {
+    match place {
+        Place::Side { .. } => format!("services/{key}"),
+        Place::Service | Place::Task { .. } => format!("services/{key}.0"),
+    }
 }
 
-/// The service in whose group the process of this cgroup path (`/proc/PID/cgroup`) lives. Wherever
+/// The service, app or task in whose group the process of this cgroup path lives. Wherever
 /// the root of our tree lies within the hierarchy; a foreign group that looks like one of ours
 /// only takes rights away.
 #[must_use]
 pub fn service_of(cgroup: &str) -> Option<&str> {
     let mut parts = cgroup.split('/');
     parts.by_ref().find(|part| *part == "services")?;
-    let (service, overlap) = parts.next()?.rsplit_once('.')?;
-    matches!(overlap, "0" | "1").then_some(service)
+    let (service, side) = parts.next()?.rsplit_once('.')?;
+    matches!(side, "0" | "1").then_some(service)
 }
 
 impl Groups {
@@ -78,15 +83,15 @@ impl Groups {
         Self { root: root.ok(), missing: BTreeSet::new(), ready: BTreeSet::new() }
     }
 
-    /// A group for the service's next run; returns where it is, empty without a tree. That of the
-    /// run before is used again, limits and all, unless it may have been killed.
+    /// A group for the key's next run; returns where it is, empty without a tree. That of the run
+    /// before is used again, limits and all, unless it may have been killed.
     ///
     /// # Errors
     /// Those of mkdir(2), and of a limit that the kernel refuses.
-    pub fn prepare(&mut self, service: &str, limits: &Limits) -> io::Result<String> {
+    pub fn prepare(&mut self, key: &str, place: Place<'_>, limits: &Limits) -> io::Result<String> {
         let Some(root) = &self.root else { return Ok(String::new()) };
-        let path = path(service);
-        if self.ready.contains(service) {
+        let path = path(key, place);
+        if self.ready.contains(key) {
             return Ok(path);
         }
         let group = match root.renew(&path) {
@@ -103,29 +108,29 @@ impl Groups {
                 );
             }
         }
-        self.ready.insert(service.to_owned());
+        self.ready.insert(key.to_owned());
         Ok(path)
     }
 
-    /// The service's run is being stopped: PID 1 may kill its group, which no run can be born into
+    /// The key's run is being stopped: PID 1 may kill its group, which no run can be born into
     /// after that.
-    pub fn spoil(&mut self, service: &str) {
-        self.ready.remove(service);
+    pub fn spoil(&mut self, key: &str) {
+        self.ready.remove(key);
     }
 
-    /// Whether this process lives in the service's group.
+    /// Whether this process lives in the group at `path`.
     #[must_use]
-    pub fn holds(&self, service: &str, pid: u32) -> bool {
+    pub fn holds(&self, path: &str, pid: u32) -> bool {
         let Some(root) = &self.root else { return false };
-        let processes = root.group(&path(service)).and_then(|group| group.processes());
+        let processes = root.group(path).and_then(|group| group.processes());
         processes.is_ok_and(|processes| processes.contains(&pid))
     }
 
-    /// What the service costs now.
+    /// What the group at `path` costs now.
     #[must_use]
-    pub fn cost(&self, service: &str) -> Cost {
+    pub fn cost(&self, path: &str) -> Cost {
         let Some(root) = &self.root else { return Cost::default() };
-        let directory = root.path().join(path(service));
+        let directory = root.path().join(path);
         let read = |file: &str| {
             use std::io::Read as _;
             let mut text = String::new();
@@ -133,7 +138,7 @@ impl Groups {
             file.take(COUNTER_BYTES_MAX).read_to_string(&mut text).ok()?;
             Some(text)
         };
-        let group = root.group(&path(service));
+        let group = root.group(path);
         let processes = group.and_then(|group| group.processes()).ok();
         Cost {
             processes: processes.map(|processes| processes.len() as u64),
@@ -190,6 +195,17 @@ mod tests {
         for host in ["/", "", "/rollinit/supervisor", "/services", "/services/web", "/user.0"] {
             assert_eq!(service_of(host), None, "{host}");
         }
+    }
+
+    /// Sides have the groups that their keys name, and none of them is another's.
+    #[test]
+    fn sides_have_their_groups() {
+        let side = Place::Side { app: "web", side: service::Side::One };
+        assert_eq!(path("web.1", side), "services/web.1");
+        assert_eq!(path("db", Place::Service), "services/db.0");
+        let task = Place::Task { app: "web", task: service::Task::Migrate };
+        assert_eq!(path("web.migrate", task), "services/web.migrate.0");
+        assert_eq!(service_of("/services/web.migrate.0"), Some("web.migrate"));
     }
 
     /// The kernel counts microseconds.

@@ -1,11 +1,14 @@
 //! Services' output: from their pipes into their rings, and on to whoever follows.
+//!
+//! What an app's sides and tasks print is the app's: each has a pipe and a ring of its own, under
+//! its key, and whoever asks for the app gets them all, by time.
 
 use crate::ring::{Assembler, Chunk, Line, RING_BYTES, Ring};
 use crate::watch::{Held, Ticket};
 use control::limits::FEED_BATCHES_MAX;
 use control::server::{Batch, Feed, LogQuery};
 use control::types::LogRecord;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -54,22 +57,27 @@ struct Follower {
 #[derive(Debug)]
 pub struct Logs {
     directory: PathBuf,
+    /// Names of apps.
+    apps: BTreeSet<String>,
+    /// By key.
     services: BTreeMap<String, ServiceLog>,
     followers: Vec<Follower>,
     buffer: Vec<u8>,
 }
 
 impl Logs {
-    /// Rings lie in `directory`, 0700: what a service prints may be secret.
+    /// Rings lie in `directory`, 0700: what a service prints may be secret. Keys `APP.…` belong to
+    /// these apps.
     ///
     /// # Errors
     /// Those of mkdir(2) and chmod(2).
-    pub fn new(directory: &Path) -> io::Result<Self> {
+    pub fn new(directory: &Path, apps: BTreeSet<String>) -> io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         std::fs::create_dir_all(directory)?;
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
         Ok(Self {
             directory: directory.to_owned(),
+            apps,
             services: BTreeMap::new(),
             followers: Vec::new(),
             buffer: vec![0; READ_BYTES],
@@ -82,11 +90,24 @@ impl Logs {
         self.services.contains_key(service)
     }
 
-    /// Services that have a pipe, or the one of this name if it has.
+    /// Keys that have a pipe, or those of the service of this name.
     #[must_use]
-    pub fn names(&self, only: Option<&str>) -> Vec<String> {
-        let wanted = |name: &&String| only.is_none_or(|only| only == name.as_str());
+    pub fn keys(&self, only: Option<&str>) -> Vec<String> {
+        let wanted = |key: &&String| only.is_none_or(|only| only == self.service_of(key));
         self.services.keys().filter(wanted).cloned().collect()
+    }
+
+    /// Whose a key is: the app's whose side or task it is, else its own.
+    fn service_of<'a>(&self, key: &'a str) -> &'a str {
+        let app = key.rsplit_once('.').map(|(app, _)| app);
+        app.filter(|app| self.apps.contains(*app)).unwrap_or(key)
+    }
+
+    /// A line as who asks sees it.
+    fn record(&self, key: &str, line: &Line) -> LogRecord {
+        let service = self.service_of(key);
+        let record = LogRecord::new(service, line.incarnation, line.time_ns, &line.bytes);
+        if service == key { record } else { record.with_key(key) }
     }
 
     /// Reads from now on the pipe whose read end this is, into the service's ring.
@@ -158,11 +179,12 @@ impl Logs {
 
     /// Gives finished lines to those who follow. One that does not read in time is told how many
     /// it missed once it does.
-    fn tell(&mut self, service: &str, lines: Vec<Line>) {
+    fn tell(&mut self, key: &str, lines: Vec<Line>) {
         if lines.is_empty() || self.followers.is_empty() {
             return;
         }
-        let records: Vec<LogRecord> = lines.iter().map(|line| record(service, line)).collect();
+        let records: Vec<LogRecord> = lines.iter().map(|line| self.record(key, line)).collect();
+        let service = self.service_of(key);
         self.followers.retain_mut(|follower| {
             if follower.service.as_deref().is_some_and(|wanted| wanted != service) {
                 return !follower.sender.is_closed();
@@ -184,16 +206,16 @@ impl Logs {
     pub fn query(&mut self, query: &LogQuery) -> Result<Feed<LogRecord>, (String, io::Error)> {
         let wanted = usize::try_from(query.lines).unwrap_or(usize::MAX);
         let (mut backlog, mut lost) = (Vec::new(), 0);
-        for (service, log) in &self.services {
-            if query.service.as_ref().is_some_and(|only| only != service) {
+        for (key, log) in &self.services {
+            if query.service.as_ref().is_some_and(|only| only != self.service_of(key)) {
                 continue;
             }
-            let lines = log.lines(!query.follow).map_err(|error| (service.clone(), error))?;
+            let lines = log.lines(!query.follow).map_err(|error| (key.clone(), error))?;
             if lines.len() < wanted {
                 lost += log.ring.lines_lost().min((wanted - lines.len()) as u64);
             }
             let skipped = lines.len().saturating_sub(wanted);
-            backlog.extend(lines[skipped..].iter().map(|line| record(service, line)));
+            backlog.extend(lines[skipped..].iter().map(|line| self.record(key, line)));
             // The sort is stable: lines of one read keep their order.
             backlog.sort_by_key(|record| record.time_ns);
             backlog.drain(..backlog.len().saturating_sub(wanted));
@@ -243,10 +265,6 @@ impl ServiceLog {
     }
 }
 
-fn record(service: &str, line: &Line) -> LogRecord {
-    LogRecord::new(service, line.incarnation, line.time_ns, &line.bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,7 +279,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn slow_followers_are_told_what_they_missed() {
         let directory = tempfile::tempdir().expect("directory");
-        let mut logs = Logs::new(directory.path()).expect("logs");
+        let mut logs = Logs::new(directory.path(), BTreeSet::new()).expect("logs");
         let pipe = log_pipe::create().expect("pipe");
         let _ticket = logs.adopt("web", pipe.read, 1).expect("adopt");
         let mut printed = std::fs::File::from(pipe.write);
@@ -288,7 +306,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn overwritten_lines_are_counted() {
         let directory = tempfile::tempdir().expect("directory");
-        let mut logs = Logs::new(directory.path()).expect("logs");
+        let mut logs = Logs::new(directory.path(), BTreeSet::new()).expect("logs");
         let pipe = log_pipe::create().expect("pipe");
         let _ticket = logs.adopt("web", pipe.read, 1).expect("adopt");
         let mut printed = std::fs::File::from(pipe.write);
@@ -307,5 +325,26 @@ mod tests {
         assert_eq!((feed.backlog.len(), feed.lost), (2, 0));
         let feed = logs.query(&query(1, true)).expect("query");
         assert_eq!(feed.backlog[0].text, format!("{:099}", total - 1));
+    }
+
+    /// Both sides of an app and its task are the app's, in the order of their lines, each line with
+    /// its key; a service that only looks like a side is its own.
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_apps_lines_come_together() {
+        let directory = tempfile::tempdir().expect("directory");
+        let apps = BTreeSet::from(["web".to_owned()]);
+        let mut logs = Logs::new(directory.path(), apps).expect("logs");
+        let mut tickets = Vec::new();
+        for key in ["web.0", "web.1", "web.migrate", "db.1"] {
+            let pipe = log_pipe::create().expect("pipe");
+            tickets.push(logs.adopt(key, pipe.read, 1).expect("adopt"));
+            writeln!(std::fs::File::from(pipe.write), "I am {key}").expect("print");
+            logs.drain(key);
+        }
+        let feed = logs.query(&query(10, false)).expect("query");
+        let keys: Vec<_> = feed.backlog.iter().filter_map(|line| line.key.as_deref()).collect();
+        assert_eq!(keys, ["web.0", "web.1", "web.migrate"]);
+        assert!(feed.backlog.iter().all(|line| line.service == "web"));
+        assert_eq!(logs.keys(Some("db.1")), ["db.1"]);
     }
 }

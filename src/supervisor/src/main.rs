@@ -9,6 +9,7 @@
 //! One thread. It ends when PID 1 closes the port or on SIGTERM; PID 1 then starts another, which
 //! finds everything where this one left it.
 
+mod apps;
 mod attach;
 mod backend;
 mod clock;
@@ -17,6 +18,7 @@ mod effects;
 mod groups;
 mod history;
 mod identity;
+mod listeners;
 mod logging;
 mod logs;
 mod notify;
@@ -106,7 +108,8 @@ async fn serve(settings: Settings, started_ns: u64) -> Result<(), Box<dyn std::e
     let mut terminate = signal(SignalKind::terminate())?;
     let (handle, listener) = attach::attach(settings, socket, started_ns).await?;
     let backend = Rc::new(backend::Control::new(handle.clone()));
-    let identify: Rc<control::server::Identify> = Rc::new(backend::identify);
+    let identify = Rc::clone(&backend);
+    let identify: Rc<control::server::Identify> = Rc::new(move |peer| identify.identify(peer));
     let control = control::server::run(listener, backend::policy(), identify, backend);
     tokio::select! {
         ended = handle.run() => {

@@ -1,4 +1,4 @@
-//! What the supervisor is told when it starts: PID 1's four variables and no arguments.
+//! What the supervisor is told when it starts: PID 1's five variables and no arguments.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +12,8 @@ pub struct Settings {
     pub run: PathBuf,
     /// Service definitions (`ROLLINIT_DEFINITIONS`).
     pub definitions: PathBuf,
+    /// Profiles of apps (`ROLLINIT_PROFILES`), a link `NAME` each to the closure of a generation.
+    pub profiles: PathBuf,
     /// PID 1's cgroup root (`ROLLINIT_CGROUP`), a directory of a cgroup2 mount.
     pub cgroup: PathBuf,
 }
@@ -55,6 +57,7 @@ impl Settings {
             port_fd,
             run: directory("ROLLINIT_RUN")?,
             definitions: directory("ROLLINIT_DEFINITIONS")?,
+            profiles: directory("ROLLINIT_PROFILES")?,
             cgroup: directory("ROLLINIT_CGROUP")?,
         })
     }
@@ -79,8 +82,13 @@ mod tests {
     #[test]
     fn every_variable_is_checked() {
         assert_eq!(read("", None).expect("complete").port_fd, 3);
-        for name in ["ROLLINIT_PORT_FD", "ROLLINIT_RUN", "ROLLINIT_DEFINITIONS", "ROLLINIT_CGROUP"]
-        {
+        for name in [
+            "ROLLINIT_PORT_FD",
+            "ROLLINIT_RUN",
+            "ROLLINIT_DEFINITIONS",
+            "ROLLINIT_PROFILES",
+            "ROLLINIT_CGROUP",
+        ] {
             for value in [None, Some(""), Some("here")] {
                 let error = read(name, value).expect_err(name);
                 assert_eq!(error.name, name);

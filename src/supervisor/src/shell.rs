@@ -6,23 +6,74 @@
 
 use crate::attach::Paging;
 use crate::clock;
-use crate::groups::Groups;
+use crate::groups::{self, Groups};
 use crate::history::History;
+use crate::listeners::Listeners;
 use crate::logs::{Left, Logs};
 use crate::notify::{Broken, Notify, TURN_DATAGRAMS};
 use crate::port::{Incoming, Port, PortError};
 use crate::settings::Settings;
 use crate::translate;
 use crate::watch::{Ticket, Watched};
+use control::types::App;
 use port::Answer;
-use service::{CommandError, Effect, Event, Machine, Outcome, PowerKind, Verb};
+use service::{
+    CommandError, Effect, Event, Machine, Now, Outcome, PowerKind, SwapVerb, Task, TaskEnd, Verb,
+};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// What a command came to, once it has.
 pub type CommandResult = Result<Outcome, CommandError>;
+
+/// What a task came to, once it has.
+pub type TaskResult = Result<TaskEnd, CommandError>;
+
+/// What somebody wants, and hears of when it is so.
+#[derive(Debug)]
+pub enum Order {
+    /// Of a service, or of an app's serving side.
+    Command(Verb, String),
+    /// A step of a swap.
+    Swap {
+        /// Of which app.
+        app: String,
+        /// The swap's id.
+        swap: String,
+        /// Which step.
+        verb: SwapVerb,
+    },
+    /// A running task is still wanted.
+    Renew {
+        /// Of which app.
+        app: String,
+        /// The swap's id.
+        swap: String,
+        /// Which task.
+        task: Task,
+        /// From now on, in milliseconds.
+        lease_ms: u64,
+    },
+}
+
+/// A program to run beside an app.
+#[derive(Debug)]
+pub struct TaskOrder {
+    /// Of which app.
+    pub app: String,
+    /// The swap's id.
+    pub swap: String,
+    /// Which task.
+    pub task: Task,
+    /// Program and arguments.
+    pub program: Vec<String>,
+    /// The closure it belongs to.
+    pub closure: String,
+    /// PID 1 kills it after so long without renewal, in milliseconds.
+    pub lease_ms: u64,
+}
 
 /// Everything that can reach the shell.
 #[derive(Debug)]
@@ -33,8 +84,10 @@ pub enum Input {
     LogReadable(String),
     /// A run's notify socket may hold something.
     NotifyReadable(String, u64),
-    /// An operator wants something of a service.
-    Command(Verb, String, oneshot::Sender<CommandResult>),
+    /// An operator wants something of a service, or the agent a step of a swap.
+    Order(Order, oneshot::Sender<CommandResult>),
+    /// The agent wants a program run beside an app.
+    Task(TaskOrder, oneshot::Sender<TaskResult>),
     /// An operator wants the machine to end.
     Power(PowerKind),
     /// The machine's deadline has come.
@@ -90,13 +143,30 @@ pub struct Shell {
     pub(crate) kept: BTreeSet<String>,
     pub(crate) pending: HashMap<u64, Pending>,
     pub(crate) commands: HashMap<u64, oneshot::Sender<CommandResult>>,
+    pub(crate) tasks: HashMap<u64, oneshot::Sender<TaskResult>>,
     pub(crate) command_last: u64,
+    /// Sockets of apps' sides.
+    pub(crate) listeners: Listeners,
+    /// Who wants to know how apps are.
+    pub(crate) watched_apps: BTreeMap<String, watch::Sender<App>>,
     /// A snapshot that PID 1 is sending.
     pub(crate) paging: Paging,
     /// Descriptors for which no task waits yet.
     pub(crate) sources: Vec<Source>,
     /// Events that effects caused.
     pub(crate) caused: VecDeque<Event>,
+}
+
+impl Order {
+    fn event(self, id: u64) -> Event {
+        match self {
+            Self::Command(verb, key) => Event::Command { id, verb, key },
+            Self::Swap { app, swap, verb } => Event::Swap { id, app, swap, verb },
+            Self::Renew { app, swap, task, lease_ms } => {
+                Event::RenewTask { id, app, swap, task, lease_ms }
+            }
+        }
+    }
 }
 
 impl Shell {
@@ -112,16 +182,39 @@ impl Shell {
             Input::NotifyReadable(service, incarnation) => {
                 return self.hear(&service, incarnation);
             }
-            Input::Command(verb, key, reply) => {
-                self.command_last += 1;
-                let id = self.command_last;
+            Input::Order(order, reply) => {
+                let id = self.next_command();
                 self.commands.insert(id, reply);
-                self.step(Event::Command { id, verb, key })?;
+                self.step(order.event(id))?;
+            }
+            Input::Task(order, reply) => {
+                let id = self.next_command();
+                self.tasks.insert(id, reply);
+                let TaskOrder { app, swap, task, program, closure, lease_ms } = order;
+                self.step(Event::RunTask { id, app, swap, task, program, closure, lease_ms })?;
             }
             Input::Power(kind) => self.step(Event::Power { kind })?,
-            Input::Deadline => self.step(Event::Tick)?,
+            Input::Deadline => {
+                self.look_at_queues();
+                self.step(Event::Tick)?;
+            }
         }
         Ok(Left::Nothing)
+    }
+
+    fn next_command(&mut self) -> u64 {
+        self.command_last += 1;
+        self.command_last
+    }
+
+    /// When `Input::Deadline` is due.
+    fn deadline(&self) -> Option<Now> {
+        self.machine.deadline().into_iter().chain(self.listeners.look_ns().map(Now)).min()
+    }
+
+    /// Where the processes of a key's runs are, below PID 1's cgroup root.
+    pub(crate) fn group_path(&self, key: &str) -> String {
+        groups::path(key, self.machine.place(key))
     }
 
     fn incoming(&mut self, incoming: Incoming) -> Result<(), PortError> {
@@ -192,7 +285,7 @@ impl Shell {
                 Err(Broken) => return Ok(Left::Broken),
             };
             if let Some(pid) = notification.main_pid
-                && !self.groups.holds(key, pid)
+                && !self.groups.holds(&self.group_path(key), pid)
             {
                 tracing::warn!("{key}: MAINPID={pid} is not of this service and is ignored");
                 notification.main_pid = None;
@@ -287,7 +380,12 @@ impl Handle {
 
     /// Hands one input to the shell, and starts tasks for descriptors that came of it.
     pub fn input(&self, input: Input) -> Left {
-        let result = self.shell.borrow_mut().input(input);
+        let result = {
+            let mut shell = self.shell.borrow_mut();
+            let result = shell.input(input);
+            shell.publish_apps();
+            result
+        };
         let left = result.unwrap_or_else(|error| {
             self.failed.borrow_mut().get_or_insert(error);
             Left::Broken
@@ -342,7 +440,7 @@ impl Handle {
             if let Some(error) = self.failed.borrow_mut().take() {
                 return Err(error);
             }
-            let deadline = self.with(|shell| shell.machine.deadline());
+            let deadline = self.with(|shell| shell.deadline());
             let tick = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(clock::instant(deadline)).await,

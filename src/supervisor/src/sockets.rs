@@ -8,18 +8,18 @@ use std::path::Path;
 use sys::listen::{ListenError, UnixAccess, tcp, unix};
 use sys::user::Accounts;
 
-/// Binds a socket of a service with this identity.
+/// The step in words that name the socket, its address and the cure, and errno (0: there is none).
+pub type Failure = (String, i32);
+
+/// Binds a socket of a service with this identity. One that belongs to a group does not listen yet.
 ///
 /// # Errors
-/// The step in words that name the socket, its address and the cure, and errno (0: there is none).
-pub fn bind(
-    listen: &Listen,
-    identity: &Identity,
-    accounts: &Accounts,
-) -> Result<OwnedFd, (String, i32)> {
+/// [`Failure`].
+pub fn bind(listen: &Listen, identity: &Identity, accounts: &Accounts) -> Result<OwnedFd, Failure> {
     let step = |what: &str| format!("listen {} ({}){what}", listen.name, address(listen));
     let unknown = |unknown: Unknown| (step(&format!(": who is {}?", unknown.name)), 0);
     let bound = match &listen.address {
+        Address::Tcp(address) if listen.grouped => sys::reuseport::tcp(*address),
         Address::Tcp(address) => tcp(*address, listen.backlog),
         Address::Unix { path, mode, user, group } => {
             let user = match user {

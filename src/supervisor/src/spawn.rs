@@ -5,8 +5,8 @@ use crate::vfork;
 use port::limits::PID_SLOT_BYTES;
 use port::request::Stdio;
 use port::{DecodeError, Limits, Numbers, ResourceLimit, Spawn, Strings};
-use service::Definition;
-use service::definition::Kind;
+use service::definition::{Address, Kind, Listen};
+use service::{Definition, Place};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -35,8 +35,19 @@ pub struct Prepared {
 
 /// The name of a listening socket in the fd store.
 #[must_use]
-pub fn listen_name(service: &str, socket: &str) -> String {
-    format!("listen/{service}/{socket}")
+pub fn listen_name(key: &str, socket: &str) -> String {
+    format!("listen/{key}/{socket}")
+}
+
+/// The names of all sockets of a key in the fd store, in the order of its definition. Sides of an
+/// app have a TCP socket each and share Unix sockets, which are the app's.
+#[must_use]
+pub fn listen_names(key: &str, place: Place<'_>, definition: &Definition) -> Vec<String> {
+    let of = |listen: &Listen| match (place, &listen.address) {
+        (Place::Side { app, .. }, Address::Unix { .. }) => listen_name(app, &listen.name),
+        _ => listen_name(key, &listen.name),
+    };
+    definition.listen.iter().map(of).collect()
 }
 
 /// The names of a log pipe's ends in the fd store.
@@ -59,20 +70,21 @@ fn push(bytes: &mut Vec<u8>, parts: &[&str]) {
 }
 
 impl Prepared {
-    /// Flattens what the definition says.
+    /// Flattens what the definition says; `sockets` are the names of its kept sockets.
     #[must_use]
     pub fn new(
-        service: &str,
+        key: &str,
+        sockets: &[String],
         definition: &Definition,
         identity: &Identity,
         notify_socket: Option<&Path>,
     ) -> Self {
-        let mut prepared = Self { log_write: log_names(service).1, ..Self::default() };
+        let mut prepared = Self { log_write: log_names(key).1, ..Self::default() };
         for argument in &definition.exec {
             push(&mut prepared.arguments, &[argument]);
         }
-        for listen in &definition.listen {
-            push(&mut prepared.passed, &[&listen_name(service, &listen.name)]);
+        for socket in sockets {
+            push(&mut prepared.passed, &[socket]);
         }
         for group in &identity.groups {
             prepared.groups.extend_from_slice(&group.to_le_bytes());
@@ -178,7 +190,8 @@ mod tests {
     fn prepared(definition: &Definition) -> (Prepared, Identity) {
         let identity = Identity { user: 1, group: 2, groups: vec![3, 4] };
         let socket = Path::new("/run/rollinit/notify/web.7");
-        (Prepared::new("web", definition, &identity, Some(socket)), identity)
+        let sockets = listen_names("web", Place::Service, definition);
+        (Prepared::new("web", &sockets, definition, &identity, Some(socket)), identity)
     }
 
     /// The whole spawn passes the port's own checks in both directions; the slot of LISTEN_PID
@@ -216,6 +229,18 @@ mod tests {
         let header = port::Header::decode(&buffer[..length]).expect("header");
         let body = header.body(&buffer[..length]).expect("body");
         assert_eq!(Request::decode(&header, body), Ok(Request::Spawn(spawn)));
+    }
+
+    /// A side has a TCP socket of its own and shares the Unix socket with the other.
+    #[test]
+    fn sides_share_what_cannot_be_grouped() {
+        let definition = definition(
+            "[[service.listen]]\nname = \"http\"\ntcp = \"127.0.0.1:80\"\n\
+             [[service.listen]]\nname = \"admin\"\nunix = \"/run/admin\"\n",
+        );
+        let side = Place::Side { app: "web", side: service::Side::One };
+        let names = listen_names("web.1", side, &definition);
+        assert_eq!(names, ["listen/web.1/http", "listen/web/admin"]);
     }
 
     /// A spawn above a frame comes back from its memfd body as it was.

@@ -66,7 +66,7 @@ pub fn run(entry: &RunEntry<'_>) -> service::snapshot::Run {
         incarnation: entry.incarnation,
         pid: entry.pid,
         started_ns: entry.started_ns,
-        stop_deadline_ns: entry.deadline_ns,
+        stop_deadline_ns: entry.stop_deadline_ns,
         state: match entry.state {
             RunState::Starting => service::snapshot::RunState::Starting,
             RunState::Running => service::snapshot::RunState::Running,

@@ -93,7 +93,8 @@ impl Shell {
     }
 
     fn service_status(&self, view: View) -> ServiceStatus {
-        let definition = self.machine.definition(&view.name);
+        let app = self.machine.app(&view.name).map(|app| &app.template);
+        let definition = app.or(self.machine.definition(&view.name));
         let sockets = definition.map_or(&[][..], |definition| definition.listen.as_slice());
         let listen = |socket| sockets::address(socket);
         ServiceStatus {
@@ -141,15 +142,20 @@ impl Shell {
         of_files.chain(unread).collect()
     }
 
-    /// Answers `ListProcesses`: the services that have a run.
+    /// Answers `ListProcesses`: the services that have a run, and the sides of apps by their keys.
     #[must_use]
     pub fn processes(&self) -> ProcessList {
-        let views = self.machine.views().into_iter();
-        let services = views.filter(|view| view.pid.is_some() || view.state == State::Stopping);
-        let services = services.map(|view| {
-            let cost = self.groups.cost(&view.name);
+        let services = self.machine.views().into_iter();
+        let services = services.filter(|view| self.machine.app(&view.name).is_none());
+        let apps = self.machine.apps().into_iter();
+        let runs = apps.flat_map(|app| [Some(app.serving), app.candidate]).flatten();
+        let views = services.chain(runs.map(|run| run.view));
+        let views = views.filter(|view| view.pid.is_some() || view.state == State::Stopping);
+        let services = views.map(|view| {
+            let cgroup = self.group_path(&view.name);
+            let cost = self.groups.cost(&cgroup);
             ServiceProcesses {
-                cgroup: crate::groups::path(&view.name),
+                cgroup,
                 incarnation: view.incarnation,
                 pid: view.pid,
                 processes: cost.processes,

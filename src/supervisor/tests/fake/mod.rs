@@ -97,6 +97,7 @@ impl Fake {
             .env("ROLLINIT_PORT_FD", "3")
             .env("ROLLINIT_RUN", root.join("run"))
             .env("ROLLINIT_DEFINITIONS", root.join("services"))
+            .env("ROLLINIT_PROFILES", root.join("profiles"))
             // No cgroup tree: what a cgroup does is the process tests' matter.
             .env("ROLLINIT_CGROUP", root)
             .stdin(Stdio::from(theirs))
@@ -245,7 +246,7 @@ impl State {
             }
             Request::List => self.snapshot(socket),
             Request::Shutdown(_) => tell(Seen::Shutdown),
-            Request::Signal(_) => {}
+            Request::Signal(_) | Request::Deadline(_) => {}
         }
         send(socket, &Message::Answer(sequence, answer), given.as_ref());
     }
@@ -258,9 +259,16 @@ impl State {
         }
         for ((key, incarnation), run) in &self.runs {
             let (incarnation, pid, state) = (*incarnation, run.pid, run.state);
-            let (cgroup, started_ns, deadline_ns) = ("", 1, None);
-            let entry = RunEntry { key, incarnation, cgroup, state, pid, started_ns, deadline_ns };
-            page(Page::Run(entry));
+            page(Page::Run(RunEntry {
+                key,
+                incarnation,
+                cgroup: "",
+                state,
+                pid,
+                started_ns: 1,
+                stop_deadline_ns: None,
+                deadline_ns: None,
+            }));
         }
         for name in self.kept.keys() {
             page(Page::Kept(KeptEntry { name }));
