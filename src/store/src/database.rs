@@ -9,7 +9,7 @@ use crate::path::StorePath;
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -194,6 +194,34 @@ impl Database {
         )
     }
 
+    /// How many paths `paths` and all they refer to are.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn count_closure(&self, paths: &[StorePath]) -> Result<usize> {
+        let failed = self.failed(Step::Query);
+        let mut references = self
+            .connection
+            .prepare_cached("select reference from Refs where referrer = ?1")
+            .map_err(&failed)?;
+        let mut ids = HashMap::new();
+        let mut open: Vec<i64> = Vec::new();
+        for path in paths {
+            open.extend(id_of(&self.connection, path, &mut ids).map_err(&failed)?);
+        }
+        let mut seen: HashSet<i64> = open.iter().copied().collect();
+        while let Some(id) = open.pop() {
+            let rows = references.query_map([id], |row| row.get::<_, i64>(0)).map_err(&failed)?;
+            for reference in rows {
+                let reference = reference.map_err(&failed)?;
+                if seen.insert(reference) {
+                    open.push(reference);
+                }
+            }
+        }
+        Ok(seen.len())
+    }
+
     fn paths(&self, query: &str, parameter: impl rusqlite::ToSql) -> Result<Vec<StorePath>> {
         let failed = self.failed(Step::Query);
         let mut statement = self.connection.prepare_cached(query).map_err(&failed)?;
@@ -275,14 +303,14 @@ fn insert(
 }
 
 fn id_of<'info>(
-    transaction: &Transaction<'_>,
+    connection: &Connection,
     path: &'info StorePath,
     known: &mut HashMap<&'info StorePath, i64>,
 ) -> rusqlite::Result<Option<i64>> {
     if let Some(id) = known.get(path) {
         return Ok(Some(*id));
     }
-    let mut statement = transaction.prepare_cached("select id from ValidPaths where path = ?1")?;
+    let mut statement = connection.prepare_cached("select id from ValidPaths where path = ?1")?;
     let id = statement.query_row([path.to_string()], |row| row.get(0)).optional()?;
     known.extend(id.map(|id| (path, id)));
     Ok(id)

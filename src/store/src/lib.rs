@@ -21,8 +21,13 @@ pub mod narinfo;
 pub mod path;
 pub mod plan;
 pub mod profile;
+pub mod registration;
 pub mod roots;
 pub mod signature;
 pub mod space;
 pub mod store;
 pub mod temproots;
+
+pub use error::{Error, Fault, Result, Step};
+pub use path::StorePath;
+pub use store::Store;

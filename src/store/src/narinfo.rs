@@ -351,10 +351,10 @@ fn deriver(value: &[u8]) -> Result<Option<StorePath>, LineFault> {
 fn content_address(value: &[u8]) -> Result<String, LineFault> {
     let known = value.starts_with(b"text:") || value.starts_with(b"fixed:");
     let short = value.len() <= CONTENT_ADDRESS_BYTES_MAX;
-    if !known || !short || !value.iter().all(u8::is_ascii_graphic) {
-        return Err(LineFault::ContentAddress);
+    match std::str::from_utf8(value) {
+        Ok(text) if known && short && value.iter().all(u8::is_ascii_graphic) => Ok(text.to_owned()),
+        _ => Err(LineFault::ContentAddress),
     }
-    Ok(shown(value))
 }
 
 /// As a cache serves it: what [`NarInfo::parse`] reads back as the same.
