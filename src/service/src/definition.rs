@@ -4,6 +4,7 @@
 //! is not in it is refused, with its place and the nearest key that is. All problems of a file are
 //! reported, not the first alone.
 
+mod apps;
 mod load;
 mod read;
 mod resources;
@@ -11,7 +12,8 @@ mod sections;
 mod sockets;
 mod values;
 
-pub use load::{load, parse};
+pub(crate) use apps::closure_fault;
+pub use load::{load, parse, parse_app};
 pub use values::signal_name;
 
 use crate::app::App;
@@ -234,6 +236,14 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// Every cycle of the order, as the path around it: `["a", "b", "a"]`.
     pub cycles: Vec<Vec<String>>,
+}
+
+impl Loaded {
+    /// What each sound service or app says of the others.
+    pub fn nodes(&self) -> impl Iterator<Item = (&String, &Definition)> {
+        let apps = self.apps.iter().map(|(name, app)| (name, &app.template));
+        self.definitions.iter().chain(apps)
+    }
 }
 
 impl Default for Stop {

@@ -24,10 +24,10 @@ struct Node {
 }
 
 impl Graph {
-    /// The edges that these definitions draw, also to names that are not among them: a broken
+    /// The edges that these definitions draw (an app's template is its), also to names that are not among them: a broken
     /// service may still have a run.
     #[must_use]
-    pub fn new(definitions: &BTreeMap<String, Definition>) -> Self {
+    pub fn new<'a>(definitions: impl IntoIterator<Item = (&'a String, &'a Definition)>) -> Self {
         let mut graph = Self::default();
         for (name, definition) in definitions {
             for earlier in definition.after.iter().chain(&definition.requires) {

@@ -10,6 +10,33 @@ pub const SERVICES_MAX: usize = 1024;
 /// A service's name in bytes: PID 1's cap for a key. It also names a cgroup and files.
 pub const NAME_BYTES_MAX: usize = 64;
 
+/// An app's name in bytes: with the longest ending of its keys, `.after-switch`, it fits
+/// [`NAME_BYTES_MAX`].
+pub const APP_NAME_BYTES_MAX: usize = 48;
+
+/// A closure's store path in bytes. Nix's own bound: `/nix/store/`, 32 letters, `-`, and a name of
+/// 211.
+pub const CLOSURE_BYTES_MAX: usize = 255;
+
+/// A swap's id in bytes. The agent gives 4 letters; its ways back append a word.
+pub const SWAP_ID_BYTES_MAX: usize = 32;
+
+/// The path that an HTTP probe asks for, in bytes. Health checks live at the root.
+pub const PROBE_PATH_BYTES_MAX: usize = 1024;
+
+/// Probes that must pass in a row. At the shortest period that is ten seconds.
+pub const PROBE_PASSES_MAX: u32 = 1000;
+
+/// The shortest period of a probe in milliseconds: a hundred a second is load already.
+pub const PROBE_EVERY_MS_MIN: u64 = 10;
+
+/// The shortest lease of a task in milliseconds: below, one lost wake-up would end it.
+pub const LEASE_MS_MIN: u64 = 1000;
+
+/// How long to wait before a group that could not be brought into order is tried again, in
+/// milliseconds.
+pub const GROUP_RETRY_MS: u64 = 1000;
+
 /// Arguments of `exec`, the program included. Far above use, so that a slip is noticed.
 pub const ARGUMENTS_MAX: usize = 256;
 

@@ -46,6 +46,7 @@
 //! that changed, then what to do, then answers to operators.
 
 mod adopt;
+mod apps;
 mod command;
 mod memory;
 mod order;
@@ -55,14 +56,14 @@ mod runs;
 mod show;
 
 use crate::Now;
-use crate::app::{App, Place, Side, Task};
+use crate::app::Place;
 use crate::definition::{self, Definition, Loaded, Policy, Restart};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::graph::Graph;
 use crate::record::{Record, What};
 use crate::snapshot::Snapshot;
-use crate::view::AppView;
+use apps::{AppState, SwapWaiting, TaskOrder, TaskWaiting};
 use command::Pending;
 use memory::{Memory, Phase};
 use order::{Condition, Down};
@@ -78,19 +79,28 @@ pub const SUPERVISOR_KEY: &str = "@supervisor";
 pub struct Machine {
     loaded: Loaded,
     graph: Graph,
+    /// Services, sides of apps, and tasks that were run, by their keys in PID 1.
     units: BTreeMap<String, Unit>,
+    apps: BTreeMap<String, AppState>,
+    /// What sides and tasks run, by key.
+    expanded: BTreeMap<String, Definition>,
     /// Living runs that should not be: of keys without a definition, or older than the newest.
     strays: BTreeMap<(String, u64), Stray>,
     power: Option<Power>,
     power_memo: Vec<u8>,
     pending: BTreeMap<String, Vec<Pending>>,
-    /// (time, service), for the phases that time moves on.
+    /// Steps of swaps that are not taken yet, by app.
+    swap_waiting: BTreeMap<String, Vec<SwapWaiting>>,
+    task_waiting: Vec<TaskWaiting>,
+    /// (time, service or app's memo key), for the phases that time moves on.
     timers: BTreeSet<(u64, String)>,
     /// Services whose surroundings changed: what they mean to others must be learnt anew.
     dirty: BTreeSet<String>,
     /// Services that may have something to do.
     restless: BTreeSet<String>,
-    /// Services whose memory may have changed in this step.
+    /// Apps that may have a step to take.
+    restless_apps: BTreeSet<String>,
+    /// Services, and memo keys of apps, whose memory may have changed in this step.
     touched: BTreeSet<String>,
     effects: Vec<Effect>,
     now: Now,
@@ -133,24 +143,28 @@ impl Machine {
         closures: &BTreeMap<String, String>,
         now: Now,
     ) -> (Self, Vec<Effect>) {
-        let _ = closures;
         let names = loaded.definitions.keys().chain(loaded.broken.keys());
         let mut machine = Self {
             units: names.map(|name| (name.clone(), Unit::default())).collect(),
-            graph: Graph::new(&loaded.definitions),
+            apps: BTreeMap::new(),
+            expanded: BTreeMap::new(),
+            graph: Graph::new(loaded.nodes()),
             loaded,
             strays: BTreeMap::new(),
             power: None,
             power_memo: Vec::new(),
             pending: BTreeMap::new(),
+            swap_waiting: BTreeMap::new(),
+            task_waiting: Vec::new(),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
             restless: BTreeSet::new(),
+            restless_apps: BTreeSet::new(),
             touched: BTreeSet::new(),
             effects: Vec::new(),
             now,
         };
-        machine.adopt(snapshot);
+        machine.adopt(snapshot, closures);
         let effects = machine.finish();
         for unit in machine.units.values_mut() {
             unit.is_adopted = false;
@@ -179,16 +193,19 @@ impl Machine {
                 self.notified(&key, incarnation, notification);
             }
             Event::Command { id, verb, key } => self.command(id, verb, key),
-            Event::Swap { id, app, .. } | Event::RenewTask { id, app, .. } => {
-                let result = Err(self.unknown(&app));
-                self.effects.push(Effect::Reply { id, result });
+            Event::Swap { id, app, swap, verb } => self.swap_verb(id, &app, swap, verb),
+            Event::RunTask { id, app, swap, task, program, closure, lease_ms } => {
+                let (app, swap, closure) = (&app, &swap, &closure);
+                let order = TaskOrder { app, swap, task, program: &program, closure, lease_ms };
+                self.run_task(id, &order);
             }
-            Event::RunTask { id, app, .. } => {
-                let result = Err(self.unknown(&app));
-                self.effects.push(Effect::TaskReply { id, result });
+            Event::RenewTask { id, app, swap, task, lease_ms } => {
+                self.renew_task(id, &app, &swap, task, lease_ms);
             }
+            Event::Grouped { app, request, failure } => self.grouped(&app, request, failure),
+            Event::QueueEmpty { app, request } => self.queue_empty(&app, request),
             Event::Power { kind } => self.power_wanted(kind),
-            Event::Grouped { .. } | Event::QueueEmpty { .. } | Event::Tick => {}
+            Event::Tick => {}
         }
         self.finish()
     }
@@ -209,41 +226,10 @@ impl Machine {
         timer_ns.into_iter().chain(power_ns).min().map(Now)
     }
 
-    /// What to spawn for a key.
+    /// What to spawn for a key: a service, a side of an app that has a closure, or a task.
     #[must_use]
     pub fn definition(&self, key: &str) -> Option<&Definition> {
-        self.loaded.definitions.get(key)
-    }
-
-    /// What a key of PID 1 stands for.
-    #[must_use]
-    pub fn place<'a>(&self, key: &'a str) -> Place<'a> {
-        let Some((app, part)) = key.rsplit_once('.').filter(|(app, _)| self.is_app(app)) else {
-            return Place::Service;
-        };
-        let side = Side::BOTH.into_iter().find(|side| side.index().to_string() == part);
-        let task = Task::ALL.into_iter().find(|task| task.word() == part);
-        match (side, task) {
-            (Some(side), _) => Place::Side { app, side },
-            (_, Some(task)) => Place::Task { app, task },
-            _ => Place::Service,
-        }
-    }
-
-    fn is_app(&self, name: &str) -> bool {
-        self.loaded.apps.contains_key(name)
-    }
-
-    /// All apps by name, as they are now.
-    #[must_use]
-    pub fn apps(&self) -> Vec<AppView> {
-        Vec::new()
-    }
-
-    /// An app's definition.
-    #[must_use]
-    pub fn app(&self, name: &str) -> Option<&App> {
-        self.loaded.apps.get(name)
+        self.expanded.get(key).or_else(|| self.loaded.definitions.get(key))
     }
 
     /// All that was loaded, with its problems.
@@ -259,6 +245,8 @@ impl Machine {
         self.settle();
         self.power_check();
         self.reply_pending();
+        self.reply_swaps();
+        self.reply_tasks();
         let mut effects = self.memos();
         effects.append(&mut self.effects);
         effects
@@ -272,6 +260,11 @@ impl Machine {
         {
             self.power_memo.clone_from(&bytes);
             memos.push(Effect::Memo { key: SUPERVISOR_KEY.to_owned(), bytes });
+        }
+        for (app, state) in &mut self.apps {
+            if self.touched.remove(&apps::memo_key(app)) {
+                memos.extend(state.remember(app));
+            }
         }
         for key in std::mem::take(&mut self.touched) {
             let Some(unit) = self.units.get_mut(&key) else { continue };
@@ -298,6 +291,10 @@ impl Machine {
     }
 
     fn expired(&mut self, key: &str) {
+        if let Some(app) = apps::app_of_memo(key) {
+            self.app_expired(app);
+            return;
+        }
         let Some(unit) = self.units.get_mut(key) else { return };
         match unit.memory.phase {
             // One that waits for its turn to go down is not hurried.
@@ -339,6 +336,9 @@ impl Machine {
     fn touch(&mut self, key: &str) {
         self.touched.insert(key.to_owned());
         self.dirty.insert(key.to_owned());
+        if let Place::Side { app, .. } = self.place(key) {
+            self.restless_apps.insert(app.to_owned());
+        }
     }
 
     fn report(&mut self, key: &str, incarnation: u64, what: What) {
@@ -354,10 +354,10 @@ impl Machine {
 
     /// How a service is stopped; by the defaults if its definition is broken or gone.
     fn stop_policy(&self, key: &str) -> definition::Stop {
-        self.definition(key).map(|definition| definition.stop).unwrap_or_default()
+        self.policy(key).map(|definition| definition.stop).unwrap_or_default()
     }
 
-    /// What is done when it ends. A broken service rests: it cannot start anyhow.
+    /// What is done when it ends. A broken service rests: it cannot start anyhow. A task is over.
     fn restart_policy(&self, key: &str) -> Restart {
         let rest = Restart {
             policy: Policy::No,
@@ -366,6 +366,9 @@ impl Machine {
             reset_after_ms: 0,
             intensity: None,
         };
-        self.definition(key).map_or(rest, |definition| definition.restart)
+        match self.place(key) {
+            Place::Task { .. } => rest,
+            _ => self.policy(key).map_or(rest, |definition| definition.restart),
+        }
     }
 }

@@ -104,6 +104,18 @@ pub enum What {
         /// The first problem.
         reason: String,
     },
+    /// A swap of the app got somewhere.
+    Swap {
+        /// Its id.
+        swap: String,
+        /// Where, in a word: `prepared`.
+        state: &'static str,
+    },
+    /// The sockets of an app could not be brought into order.
+    NotSteered {
+        /// Why.
+        reason: String,
+    },
     /// The machine is to end.
     Power {
         /// How.
@@ -142,6 +154,8 @@ impl What {
             Self::Undefined => "undefined",
             Self::MemoLost { .. } => "memo-lost",
             Self::Broken { .. } => "broken",
+            Self::Swap { .. } => "swap",
+            Self::NotSteered { .. } => "not-steered",
             Self::Power { .. } => "power",
             Self::Shutdown { .. } => "shutdown",
         }
@@ -191,6 +205,10 @@ impl fmt::Display for What {
             Self::Undefined => f.write_str("is no longer defined: stopped and forgotten"),
             Self::MemoLost { reason } => write!(f, "was remembered wrongly: {reason}"),
             Self::Broken { reason } => write!(f, "is broken: {reason}"),
+            Self::Swap { swap, state } => write!(f, "is {state} in swap {swap}"),
+            Self::NotSteered { reason } => {
+                write!(f, "cannot have its sockets steered: {reason}; it goes on trying")
+            }
             Self::Power { kind } => write!(f, "{kind}: services are stopped"),
             Self::Shutdown { kind, left } if left.is_empty() => {
                 write!(f, "{kind}: all services are down")

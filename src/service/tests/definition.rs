@@ -215,12 +215,12 @@ fn whole_files() {
     assert_eq!(
         bad(""),
         ["x.toml: there is no [service] table (write [service] and exec = \
-             [\"/path/of/program\"] below it)"]
+             [\"/path/of/program\"] below it, or [app])"]
     );
     assert_eq!(
-        bad("[app]\nexec = ['x']"),
-        ["x.toml:1:1: [app] is not supported yet (write a [service] with its store path; apps \
-             come in a later version)"]
+        bad("[app]"),
+        ["x.toml: it defines an app, not a service (write [service] and exec = \
+             [\"/path/of/program\"] below it)"]
     );
     assert_eq!(
         bad("[service]"),

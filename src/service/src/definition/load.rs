@@ -2,38 +2,75 @@
 
 use super::read::{Fault, File, Section};
 use super::sections::{self, Names};
-use super::{Definition, Loaded};
+use super::{Definition, Loaded, apps};
+use crate::app::{App, Side, Task};
 use crate::graph::Graph;
-use crate::limits::{FILE_BYTES_MAX, NAME_BYTES_MAX, SERVICES_MAX};
+use crate::limits::{APP_NAME_BYTES_MAX, FILE_BYTES_MAX, NAME_BYTES_MAX, SERVICES_MAX};
 use crate::nearest::nearest;
 use crate::problem::{Place, Problem, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::de::DeTable;
 
+/// What a file defines.
+enum Found {
+    Service(Box<Definition>),
+    App(Box<App>),
+}
+
+impl Found {
+    /// What it says of others.
+    fn node(&self) -> &Definition {
+        match self {
+            Self::Service(definition) => definition,
+            Self::App(app) => &app.template,
+        }
+    }
+}
+
 /// A definition, and where the names of others stand in it.
 struct Parsed {
-    definition: Definition,
+    found: Found,
     places: Vec<(&'static str, String, Place)>,
 }
 
-/// Reads one definition.
+/// Reads one definition of a service.
 ///
 /// # Errors
 /// All problems found, sorted by place, at least one of them an error.
 pub fn parse(file_label: &str, text: &str) -> Result<Definition, Vec<Problem>> {
-    parse_with_places(file_label, text).map(|parsed| parsed.definition)
+    match parse_with_places(file_label, text)?.found {
+        Found::Service(definition) => Ok(*definition),
+        Found::App(_) => {
+            let cure = "write [service] and exec = [\"/path/of/program\"] below it";
+            Err(vec![whole(file_label, Fault::new("it defines an app, not a service", cure))])
+        }
+    }
+}
+
+/// Reads one definition of an app.
+///
+/// # Errors
+/// All problems found, sorted by place, at least one of them an error.
+pub fn parse_app(file_label: &str, text: &str) -> Result<App, Vec<Problem>> {
+    match parse_with_places(file_label, text)?.found {
+        Found::App(app) => Ok(*app),
+        Found::Service(_) => {
+            let fault = Fault::new("it defines a service, not an app", "write [app]");
+            Err(vec![whole(file_label, fault)])
+        }
+    }
 }
 
 fn parse_with_places(label: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
     let mut file = File { label, text, problems: Vec::new() };
     let found = read(&mut file);
     match found {
-        Some((definition, names)) if file.problems.is_empty() => {
+        Some((found, names)) if file.problems.is_empty() => {
             let place = |(key, name): (_, toml::Spanned<String>)| {
                 let place = Place::of(text, name.span().start);
                 (key, name.into_inner(), place)
             };
-            Ok(Parsed { definition, places: names.into_iter().map(place).collect() })
+            Ok(Parsed { found, places: names.into_iter().map(place).collect() })
         }
         _ => {
             file.problems.sort();
@@ -42,7 +79,7 @@ fn parse_with_places(label: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
     }
 }
 
-fn read(file: &mut File) -> Option<(Definition, Names)> {
+fn read(file: &mut File) -> Option<(Found, Names)> {
     if file.text.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes", file.text.len());
         file.fault_whole(Fault::new(message, format!("write at most {FILE_BYTES_MAX}")));
@@ -56,16 +93,29 @@ fn read(file: &mut File) -> Option<(Definition, Names)> {
         return None;
     }
     let mut root = Section::new("", root.span(), root.into_inner());
-    if let Some(app) = root.raw("app") {
-        let cure = "write a [service] with its store path; apps come in a later version";
-        file.fault(&app.span(), Fault::new("[app] is not supported yet", cure));
-    }
-    let (has_problems, section) = (!file.problems.is_empty(), root.section(file, "service"));
-    if section.is_none() && !has_problems && file.problems.is_empty() {
-        let cure = "write [service] and exec = [\"/path/of/program\"] below it";
-        file.fault_whole(Fault::new("there is no [service] table", cure));
-    }
-    let found = section.map(|section| sections::service(file, section));
+    let app = root.section(file, "app");
+    let service = root.section(file, "service");
+    let found = match (app, service) {
+        (Some(app), Some(_)) => {
+            let cure = "keep one of [app] and [service]";
+            file.fault(app.span(), Fault::new("a file defines an app or a service", cure));
+            None
+        }
+        (Some(app), None) => {
+            let (app, names) = apps::app(file, app);
+            Some((Found::App(Box::new(app)), names))
+        }
+        (None, Some(service)) => {
+            let (definition, names) = sections::service(file, service);
+            Some((Found::Service(Box::new(definition)), names))
+        }
+        (None, None) if file.problems.is_empty() => {
+            let cure = "write [service] and exec = [\"/path/of/program\"] below it, or [app]";
+            file.fault_whole(Fault::new("there is no [service] table", cure));
+            None
+        }
+        (None, None) => None,
+    };
     root.finish(file);
     found
 }
@@ -105,7 +155,15 @@ pub fn load(files: Vec<(String, String, String)>) -> Loaded {
             loaded.problems.push(whole(&label, fault));
             continue;
         }
-        match parse_with_places(&label, &text) {
+        let one = parse_with_places(&label, &text).and_then(|one| match &one.found {
+            Found::App(_) if name.len() > APP_NAME_BYTES_MAX => {
+                let message = format!("{name:?} is too long to name an app");
+                let cure = format!("rename the file: at most {APP_NAME_BYTES_MAX} letters");
+                Err(vec![whole(&label, Fault::new(message, cure))])
+            }
+            _ => Ok(one),
+        });
+        match one {
             Ok(one) => drop(parsed.insert(name, one)),
             Err(problems) => {
                 loaded.broken.insert(name, problems[0].clone());
@@ -113,9 +171,15 @@ pub fn load(files: Vec<(String, String, String)>) -> Loaded {
             }
         }
     }
+    refuse_app_keys(&mut parsed, &mut loaded);
     refuse_unknown_names(&mut parsed, &mut loaded);
     refuse_cycles(&mut parsed, &mut loaded);
-    loaded.definitions = parsed.into_iter().map(|(name, one)| (name, one.definition)).collect();
+    for (name, one) in parsed {
+        match one.found {
+            Found::Service(definition) => drop(loaded.definitions.insert(name, *definition)),
+            Found::App(app) => drop(loaded.apps.insert(name, *app)),
+        }
+    }
     loaded.problems.sort();
     loaded
 }
@@ -124,6 +188,28 @@ fn whole(label: &str, fault: Fault) -> Problem {
     let mut file = File { label, text: "", problems: Vec::new() };
     file.fault_whole(fault);
     file.problems.remove(0)
+}
+
+/// Names that apps need for their own keys are nobody else's.
+fn refuse_app_keys(parsed: &mut BTreeMap<String, Parsed>, loaded: &mut Loaded) {
+    let apps: Vec<String> = parsed
+        .iter()
+        .filter(|(_, one)| matches!(one.found, Found::App(_)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for app in &apps {
+        let sides = Side::BOTH.map(|side| (side.key(app), "a side"));
+        let tasks = Task::ALL.map(|task| (task.key(app), "a task"));
+        for (key, what) in sides.into_iter().chain(tasks) {
+            if let Some(one) = parsed.remove(&key) {
+                let message = format!("{key:?} names {what} of the app {app:?}");
+                let fault = Fault::new(message, "rename this file");
+                let problem = whole(&one.found.node().source, fault);
+                loaded.broken.insert(key, problem.clone());
+                loaded.problems.push(problem);
+            }
+        }
+    }
 }
 
 /// A requirement that nobody defines keeps the service down. Order and wishes about nobody are
@@ -137,7 +223,7 @@ fn refuse_unknown_names(parsed: &mut BTreeMap<String, Parsed>, loaded: &mut Load
             }
             let near = nearest(name, known.iter().map(String::as_str));
             let problem = Problem {
-                file: one.definition.source.clone(),
+                file: one.found.node().source.clone(),
                 line: place.line,
                 column: place.column,
                 message: format!("{key} names {name:?}, which is no service here"),
@@ -162,8 +248,8 @@ fn refuse_unknown_names(parsed: &mut BTreeMap<String, Parsed>, loaded: &mut Load
 /// Services that wait for each other would wait for ever: none of them starts, and the path around
 /// is named. Those that merely wait for a cycle are not part of it.
 fn refuse_cycles(parsed: &mut BTreeMap<String, Parsed>, loaded: &mut Loaded) {
-    let definitions = parsed.iter().map(|(name, one)| (name.clone(), one.definition.clone()));
-    loaded.cycles = Graph::new(&definitions.collect()).cycles();
+    let nodes = parsed.iter().map(|(name, one)| (name, one.found.node()));
+    loaded.cycles = Graph::new(nodes).cycles();
     for cycle in &loaded.cycles {
         for pair in cycle.windows(2) {
             let [waits, awaited] = pair else { continue };
@@ -191,7 +277,7 @@ fn edge_place(parsed: &BTreeMap<String, Parsed>, waits: &str, awaited: &str) -> 
         let one = parsed.get(owner)?;
         let place =
             one.places.iter().find(|(key, other, _)| keys.contains(key) && other == name)?;
-        Some((one.definition.source.clone(), place.2))
+        Some((one.found.node().source.clone(), place.2))
     };
     find(waits, &["after", "requires"], awaited)
         .or_else(|| find(awaited, &["before"], waits))

@@ -89,13 +89,30 @@ impl<'t> Section<'t> {
         Self { path: path.into(), span, entries, known: Vec::new() }
     }
 
+    /// The table's name, `service.limits`.
+    pub fn path(&self) -> &str {
+        self.path.trim_start_matches('.')
+    }
+
     /// Where the table begins.
     pub fn span(&self) -> &Range<usize> {
         &self.span
     }
 
+    /// Where a key's value stands, if it is there and not yet taken.
+    pub fn place_of(&mut self, key: &'static str) -> Option<Range<usize>> {
+        self.know(key);
+        self.entries.get(key).map(Spanned::span)
+    }
+
+    fn know(&mut self, key: &'static str) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+    }
+
     fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'t>>> {
-        self.known.push(key);
+        self.know(key);
         self.entries.remove(key)
     }
 

@@ -61,7 +61,7 @@ fn resource_limit(
         let both = number(read_amount(file, &value, key, is_size)?);
         return Some((both, both));
     };
-    let mut pair = Section::new(format!("service.limits.{key}"), span.clone(), table.clone());
+    let mut pair = Section::new(format!("{}.{key}", section.path()), span.clone(), table.clone());
     let soft = amount(file, &mut pair, "soft", is_size);
     let hard = amount(file, &mut pair, "hard", is_size);
     pair.finish(file);

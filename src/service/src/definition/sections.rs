@@ -4,7 +4,7 @@ use super::read::{Fault, File, Section};
 use super::resources::limits;
 use super::sockets::listen;
 use super::values::{Duration, Mode, Signal};
-use super::{Definition, Intensity, Kind, Policy, Ready, Restart, Scope, Stop};
+use super::{Definition, Intensity, Kind, Listen, Policy, Ready, Restart, Scope, Stop};
 use crate::limits::{
     ARGUMENTS_MAX, EDGES_MAX, ENVIRONMENT_MAX, GROUPS_MAX, INTENSITY_MAX, STRING_BYTES_MAX,
 };
@@ -24,6 +24,19 @@ pub(super) type Names = Vec<(&'static str, Spanned<String>)>;
 pub(super) fn service(file: &mut File, mut section: Section) -> (Definition, Names) {
     let exec = exec(file, &mut section);
     let kind = section.written(file, "kind").unwrap_or(Kind::Simple);
+    let found = body(file, &mut section, exec, kind, listen);
+    section.finish(file);
+    found
+}
+
+/// What services and apps have in common.
+pub(super) fn body(
+    file: &mut File,
+    section: &mut Section,
+    exec: Vec<String>,
+    kind: Kind,
+    listen: impl FnOnce(&mut File, &mut Section) -> Vec<Listen>,
+) -> (Definition, Names) {
     let mut names = Names::new();
     let mut edges = |file: &mut File, section: &mut Section, key| {
         let found = strings(file, section, key, EDGES_MAX);
@@ -34,25 +47,24 @@ pub(super) fn service(file: &mut File, mut section: Section) -> (Definition, Nam
         source: file.label.to_owned(),
         exec,
         kind,
-        user: account(file, &mut section, "user"),
-        group: account(file, &mut section, "group"),
-        groups: groups(file, &mut section),
-        directory: path(file, &mut section, "directory").unwrap_or_else(|| "/".to_owned()),
-        environment: environment(file, &mut section),
+        user: account(file, section, "user"),
+        group: account(file, section, "group"),
+        groups: groups(file, section),
+        directory: path(file, section, "directory").unwrap_or_else(|| "/".to_owned()),
+        environment: environment(file, section),
         umask: section.written(file, "umask").map_or(0o022, |mode: Mode| mode.0),
-        oom_score_adjust: oom_score_adjust(file, &mut section),
-        after: edges(file, &mut section, "after"),
-        before: edges(file, &mut section, "before"),
-        requires: edges(file, &mut section, "requires"),
-        wants: edges(file, &mut section, "wants"),
-        ready: ready(file, &mut section, kind),
-        restart: restart(file, &mut section, kind),
-        stop: stop(file, &mut section),
-        listen: listen(file, &mut section),
-        limits: limits(file, &mut section),
+        oom_score_adjust: oom_score_adjust(file, section),
+        after: edges(file, section, "after"),
+        before: edges(file, section, "before"),
+        requires: edges(file, section, "requires"),
+        wants: edges(file, section, "wants"),
+        ready: ready(file, section, kind),
+        restart: restart(file, section, kind),
+        stop: stop(file, section),
+        listen: listen(file, section),
+        limits: limits(file, section),
         control: section.written(file, "control").unwrap_or_default(),
     };
-    section.finish(file);
     (definition, names)
 }
 
@@ -78,7 +90,7 @@ fn exec(file: &mut File, section: &mut Section) -> Vec<String> {
 }
 
 /// A list of strings, capped in number and length, without NULs (execve(2) ends them there).
-fn strings(
+pub(super) fn strings(
     file: &mut File,
     section: &mut Section,
     key: &'static str,
@@ -96,7 +108,7 @@ fn strings(
     list.into_iter().filter(|text| check_string(file, &text.span(), text.get_ref())).collect()
 }
 
-fn check_string(file: &mut File, span: &Range<usize>, text: &str) -> bool {
+pub(super) fn check_string(file: &mut File, span: &Range<usize>, text: &str) -> bool {
     if text.contains('\0') {
         file.fault(
             span,
@@ -206,7 +218,7 @@ fn oom_score_adjust(file: &mut File, section: &mut Section) -> i16 {
     number.and_then(|number| i16::try_from(number).ok()).unwrap_or(0)
 }
 
-fn duration(file: &mut File, section: &mut Section, key: &'static str) -> Option<u64> {
+pub(super) fn duration(file: &mut File, section: &mut Section, key: &'static str) -> Option<u64> {
     section.written(file, key).map(|duration: Duration| duration.0)
 }
 

@@ -3,15 +3,18 @@
 use super::memory::{self, Memory, Phase, Then};
 use super::power::Power;
 use super::{Machine, SUPERVISOR_KEY, Stray};
+use crate::app::Place;
 use crate::definition::{Kind, Scope};
 use crate::effect::Effect;
 use crate::event::PowerKind;
 use crate::record::What;
 use crate::snapshot::{Key, Run, RunState, Snapshot};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Machine {
-    pub(super) fn adopt(&mut self, snapshot: Snapshot) {
+    pub(super) fn adopt(&mut self, snapshot: Snapshot, closures: &BTreeMap<String, String>) {
+        self.meet_apps(&snapshot);
+        self.recall_apps(&snapshot, closures);
         let mut undefined = BTreeSet::new();
         for key in &snapshot.keys {
             if key.key == SUPERVISOR_KEY {
@@ -29,6 +32,7 @@ impl Machine {
             self.adopt_newer(run);
         }
         self.begin_fresh();
+        self.meet_tasks();
         for key in &undefined {
             self.report(key, 0, What::Undefined);
         }
@@ -81,7 +85,10 @@ impl Machine {
     /// A run that the memory does not know: it was lost. The run is taken as it is, and as ready
     /// if it lives, since nobody will say so again.
     fn adopt_newer(&mut self, run: &Run) {
-        let kind = self.definition(&run.key).map_or(Kind::Simple, |definition| definition.kind);
+        let kind = match self.place(&run.key) {
+            Place::Task { .. } => Kind::Oneshot,
+            _ => self.policy(&run.key).map_or(Kind::Simple, |definition| definition.kind),
+        };
         let Some(unit) = self.units.get_mut(&run.key) else { return };
         unit.incarnation_last = unit.incarnation_last.max(run.incarnation);
         let memory = &mut unit.memory;
@@ -106,6 +113,9 @@ impl Machine {
     /// Services that nobody remembers begin now; all look around, and all timers are set.
     fn begin_fresh(&mut self) {
         let keys: Vec<String> = self.units.keys().cloned().collect();
+        for name in self.apps.keys().cloned().collect::<Vec<_>>() {
+            self.touch_app(&name);
+        }
         for key in keys {
             if let Some(unit) = self.units.get_mut(&key)
                 && !unit.is_adopted
@@ -200,7 +210,8 @@ impl Machine {
                 .units
                 .get(&key)
                 .is_some_and(|unit| unit.incarnation_last >= memory.incarnation);
-            if matches!(memory.phase, Phase::Starting { .. }) && !seen {
+            let lost = matches!(memory.phase, Phase::Starting { .. }) && !seen;
+            if lost && !matches!(self.place(&key), Place::Task { .. }) {
                 let incarnation = memory.incarnation;
                 if self.definition(&key).is_some() {
                     self.effects.push(Effect::Spawn { key, incarnation });

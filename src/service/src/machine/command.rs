@@ -3,6 +3,7 @@
 use super::Machine;
 use super::memory::{Phase, Then};
 use super::order::{Condition, Gate};
+use crate::app::Place;
 use crate::effect::{CommandError, Effect, Outcome};
 use crate::event::Verb;
 use crate::limits::COMMANDS_PENDING_MAX;
@@ -28,20 +29,20 @@ impl Machine {
 
     /// Does what is wanted; none if the answer must wait.
     fn obey(&mut self, verb: Verb, key: &str) -> Option<Answer> {
-        let Some(unit) = self.units.get(key) else {
+        let face = self.face(key);
+        let is_part = self.place(key) != Place::Service;
+        let Some(unit) = self.units.get(&face).filter(|_| !is_part) else {
             return Some(Err(self.unknown(key)));
         };
         if let Some(power) = self.power {
             let key = key.to_owned();
             return Some(Err(CommandError::ShuttingDown { key, kind: power.kind }));
         }
-        let waiting: usize = self.pending.values().map(Vec::len).sum();
-        if waiting >= COMMANDS_PENDING_MAX {
+        if self.waiting_count() >= COMMANDS_PENDING_MAX {
             return Some(Err(CommandError::TooMany { limit: COMMANDS_PENDING_MAX }));
         }
-        let is_down = unit.memory.held_down && !unit.memory.phase.is_living();
         match verb {
-            Verb::Stop if is_down => return Some(Ok(Outcome::Already)),
+            Verb::Stop if self.is_down(key) => return Some(Ok(Outcome::Already)),
             Verb::Start if unit.condition == Condition::Up => return Some(Ok(Outcome::Already)),
             Verb::Start | Verb::Restart => {
                 if let Some(problem) = self.loaded.broken.get(key) {
@@ -64,50 +65,81 @@ impl Machine {
     }
 
     pub(super) fn unknown(&self, key: &str) -> CommandError {
-        let near = nearest(key, self.units.keys().map(String::as_str)).map(str::to_owned);
+        let services = self.units.keys().filter(|key| self.place(key) == Place::Service);
+        let names = services.chain(self.apps.keys()).map(String::as_str);
+        let near = nearest(key, names).map(str::to_owned);
         CommandError::Unknown { key: key.to_owned(), nearest: near }
     }
 
-    fn hold_down(&mut self, key: &str) {
-        self.supersede(key, Verb::Stop);
-        let Some(unit) = self.units.get_mut(key) else { return };
-        unit.memory.held_down = true;
-        if unit.memory.phase.is_living() {
-            self.touch(key);
-        } else {
-            self.enter(key, Phase::Stopped);
-            self.tell(key, What::Stopped);
+    /// Commands of all kinds that are not answered yet.
+    pub(super) fn waiting_count(&self) -> usize {
+        let services: usize = self.pending.values().map(Vec::len).sum();
+        let swaps: usize = self.swap_waiting.values().map(Vec::len).sum();
+        services + swaps + self.task_waiting.len()
+    }
+
+    /// Whether a service, or all sides in use of an app, are held down and gone.
+    fn is_down(&self, name: &str) -> bool {
+        let down = |key: &String| {
+            self.units
+                .get(key)
+                .is_some_and(|unit| unit.memory.held_down && !unit.memory.phase.is_living())
+        };
+        self.targets(name).iter().all(down)
+    }
+
+    fn hold_down(&mut self, name: &str) {
+        self.supersede(name, Verb::Stop);
+        for key in self.targets(name) {
+            let Some(unit) = self.units.get_mut(&key) else { continue };
+            unit.memory.held_down = true;
+            if unit.memory.phase.is_living() {
+                self.touch(&key);
+            } else {
+                self.enter(&key, Phase::Stopped);
+                self.tell(&key, What::Stopped);
+            }
         }
     }
 
     /// Lets a service up again, and all that it requires or wants.
     fn revive(&mut self, key: &str, verb: Verb) {
         for name in self.graph.pulled_in(key) {
-            let Some(unit) = self.units.get_mut(&name) else { continue };
-            let memory = &mut unit.memory;
-            let is_down = matches!(memory.phase, Phase::Stopped | Phase::Failed);
-            if name != key && !memory.held_down && !is_down {
-                continue;
+            let mut revived = false;
+            for unit in self.targets(&name) {
+                revived |= self.revive_one(&unit, name == key);
             }
-            memory.held_down = false;
-            memory.failures = 0;
-            memory.window.clear();
-            memory.reason.clear();
-            match &mut memory.phase {
-                Phase::Stopped | Phase::Failed | Phase::Backoff { .. } => {
-                    self.enter(&name, Phase::Idle);
-                }
-                Phase::Stopping { then, .. } => {
-                    *then = Then::Again;
-                    self.touch(&name);
-                }
-                _ => self.touch(&name),
+            if revived {
+                self.supersede(&name, if name == key { verb } else { Verb::Start });
             }
-            self.supersede(&name, if name == key { verb } else { Verb::Start });
         }
     }
 
-    fn restart(&mut self, key: &str) {
+    /// Lets one up again, if it is the one that is meant or is down; says whether it did.
+    fn revive_one(&mut self, key: &str, is_meant: bool) -> bool {
+        let Some(unit) = self.units.get_mut(key) else { return false };
+        let memory = &mut unit.memory;
+        let is_down = matches!(memory.phase, Phase::Stopped | Phase::Failed);
+        if !is_meant && !memory.held_down && !is_down {
+            return false;
+        }
+        memory.held_down = false;
+        memory.failures = 0;
+        memory.window.clear();
+        memory.reason.clear();
+        match &mut memory.phase {
+            Phase::Stopped | Phase::Failed | Phase::Backoff { .. } => self.enter(key, Phase::Idle),
+            Phase::Stopping { then, .. } => {
+                *then = Then::Again;
+                self.touch(key);
+            }
+            _ => self.touch(key),
+        }
+        true
+    }
+
+    fn restart(&mut self, name: &str) {
+        let key = &self.face(name);
         match self.units.get(key).map(|unit| unit.memory.phase) {
             Some(Phase::Starting { .. } | Phase::Running | Phase::Leaving { .. }) => {
                 self.stop(key, Then::Again, "to be restarted by hand");
@@ -146,15 +178,15 @@ impl Machine {
         self.pending = waiting;
     }
 
-    fn answer(&self, key: &str, verb: Verb) -> Option<Answer> {
-        let unit = self.units.get(key)?;
+    fn answer(&self, name: &str, verb: Verb) -> Option<Answer> {
+        let face = self.face(name);
+        let unit = self.units.get(&face)?;
         let memory = &unit.memory;
-        let key = key.to_owned();
+        let key = name.to_owned();
         if !memory.stuck.is_empty() {
             return Some(Err(CommandError::Stuck { key, reason: memory.stuck.clone() }));
         }
-        let is_down = memory.held_down && !memory.phase.is_living();
-        if verb == Verb::Stop && is_down {
+        if verb == Verb::Stop && self.is_down(name) {
             return Some(Ok(Outcome::Done));
         }
         if let Some(power) = self.power
@@ -173,7 +205,7 @@ impl Machine {
             Phase::Failed => memory.reason.clone(),
             Phase::Backoff { .. } => format!("{last_end}; it goes on trying"),
             Phase::Stopped => last_end,
-            Phase::Idle => match self.gate(&key) {
+            Phase::Idle => match self.gate(&face) {
                 Gate::Never(reason) => reason,
                 Gate::Go | Gate::Wait(_) => return None,
             },

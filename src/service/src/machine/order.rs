@@ -2,6 +2,7 @@
 
 use super::memory::{Phase, Then};
 use super::{Machine, Unit};
+use crate::app::Place;
 use crate::effect::Effect;
 use crate::record::What;
 
@@ -26,6 +27,10 @@ pub(super) enum Down {
     Hand,
     /// This one, which it requires, was stopped by hand or goes down for such a one.
     Requirement(String),
+    /// It is a side that no swap needs any more.
+    Rest,
+    /// What it runs is not what its app runs now.
+    Stale,
     /// The machine ends.
     Power,
 }
@@ -46,10 +51,15 @@ impl Machine {
     /// it, and the last in the order goes down first. It ends: the order has no cycle, and a
     /// service that acted waits for an event.
     pub(super) fn settle(&mut self) {
-        self.learn();
-        while let Some(key) = self.restless.pop_first() {
-            self.act(&key);
+        loop {
             self.learn();
+            if let Some(app) = self.restless_apps.pop_first() {
+                self.app_step(&app);
+            } else if let Some(key) = self.restless.pop_first() {
+                self.act(&key);
+            } else {
+                return;
+            }
         }
     }
 
@@ -58,8 +68,9 @@ impl Machine {
         while let Some(key) = self.dirty.pop_first() {
             self.learn_one(&key);
             // Whether it lives matters to those before it that want to go down after it.
-            let waiting = |name: &&str| self.units.get(*name).is_some_and(Unit::waits_to_stop);
-            self.restless.extend(self.graph.after(&key).filter(waiting).map(str::to_owned));
+            let earlier = self.all_members(self.graph.after(self.node(&key)));
+            let waiting = |name: &String| self.units.get(name).is_some_and(Unit::waits_to_stop);
+            self.restless.extend(earlier.into_iter().filter(waiting));
             self.restless.insert(key);
         }
     }
@@ -82,13 +93,15 @@ impl Machine {
             self.set_timer(key);
         }
         if condition_changed || down_changed {
-            let near = self.graph.followers(key).chain(self.graph.requirers(key));
-            self.dirty.extend(near.map(str::to_owned));
+            let name = self.node(key);
+            let near = self.graph.followers(name).chain(self.graph.requirers(name));
+            let near = self.all_members(near);
+            self.dirty.extend(near);
         }
     }
 
     fn tell_why_idle(&mut self, key: &str) {
-        if let Some(problem) = self.loaded.broken.get(key) {
+        if let Some(problem) = self.loaded.broken.get(self.node(key)) {
             let reason = problem.to_string();
             self.tell(key, What::Broken { reason });
         } else if let Gate::Never(reason) = self.gate(key) {
@@ -102,11 +115,20 @@ impl Machine {
         if self.power.is_some() {
             return Some(Down::Power);
         }
+        if self.is_wanted(key) == Some(false) {
+            return Some(Down::Rest);
+        }
         if unit.memory.held_down {
             return Some(Down::Hand);
         }
-        let required = self.graph.requires(key).find(|name| {
-            let down = self.units.get(*name).and_then(|unit| unit.down.as_ref());
+        if unit.memory.phase.is_living() && self.is_stale(key) {
+            return Some(Down::Stale);
+        }
+        if matches!(self.place(key), Place::Task { .. }) {
+            return None;
+        }
+        let required = self.graph.requires(self.node(key)).find(|name| {
+            let down = self.units.get(&self.face(name)).and_then(|unit| unit.down.as_ref());
             matches!(down, Some(Down::Hand | Down::Requirement(_)))
         })?;
         Some(Down::Requirement(required.to_owned()))
@@ -116,11 +138,18 @@ impl Machine {
         let Some(unit) = self.units.get(key) else { return };
         match (unit.memory.phase, unit.down.clone()) {
             (Phase::Idle, None) if self.gate(key) == Gate::Go => self.spawn(key),
+            (Phase::Idle | Phase::Backoff { .. } | Phase::Failed, Some(Down::Rest)) => {
+                self.enter(key, Phase::Stopped);
+            }
             (Phase::Starting { .. } | Phase::Running | Phase::Leaving { .. }, Some(down))
                 if self.stops_after(key).is_empty() =>
             {
+                let is_task = matches!(self.place(key), Place::Task { .. });
                 let (then, reason) = match down {
+                    Down::Hand if is_task => (Then::Judge, "its swap is taken back".to_owned()),
                     Down::Hand => (Then::Judge, "by hand".to_owned()),
+                    Down::Rest => (Then::Judge, "the other side serves".to_owned()),
+                    Down::Stale => (Then::Again, "its app runs something else now".to_owned()),
                     Down::Requirement(name) => (Then::Again, format!("{name} goes down")),
                     Down::Power => (Then::Again, "the machine ends".to_owned()),
                 };
@@ -133,12 +162,13 @@ impl Machine {
     /// Those that must be down before `key` may be stopped: they follow it and go down too. One
     /// that is stuck is not waited for.
     pub(super) fn stops_after(&self, key: &str) -> Vec<String> {
-        let goes_first = |name: &&str| {
-            let Some(unit) = self.units.get(*name) else { return false };
+        let goes_first = |name: &String| {
+            let Some(unit) = self.units.get(name) else { return false };
             let memory = &unit.memory;
             memory.phase.is_living() && memory.stuck.is_empty() && unit.down.is_some()
         };
-        self.graph.followers(key).filter(goes_first).map(str::to_owned).collect()
+        let followers = self.all_members(self.graph.followers(self.node(key)));
+        followers.into_iter().filter(goes_first).collect()
     }
 
     /// What it means to those that wait for it.
@@ -148,9 +178,10 @@ impl Machine {
             Some(Down::Hand) => Some(Condition::Never("is stopped by hand")),
             Some(Down::Requirement(_)) => Some(Condition::Never("goes down with what it requires")),
             Some(Down::Power) => Some(Condition::Never("goes down with the machine")),
-            None => None,
+            Some(Down::Rest) => Some(Condition::Never("rests")),
+            Some(Down::Stale) | None => None,
         };
-        let is_broken = self.loaded.broken.contains_key(key);
+        let is_broken = self.loaded.broken.contains_key(self.node(key));
         match unit.memory.phase {
             Phase::Running | Phase::Done => going.unwrap_or(Condition::Up),
             Phase::Stopped if unit.memory.held_down => Condition::Never("is stopped by hand"),
@@ -175,31 +206,54 @@ impl Machine {
         if let Some(power) = self.power {
             return Gate::Never(format!("a {} is under way", power.kind));
         }
-        if let Some(problem) = self.loaded.broken.get(key) {
+        let own_name = self.node(key);
+        if let Some(problem) = self.loaded.broken.get(own_name) {
             return Gate::Never(problem.to_string());
         }
         let mut waits = Vec::new();
-        for name in self.graph.requires(key) {
-            let unit = self.units.get(name);
+        if let Place::Task { .. } = self.place(key) {
+            return self.task_gate(key);
+        }
+        if let Some(reason) = self.side_waits(key) {
+            waits.push(reason);
+        } else if self.lacks_closure(key) {
+            return Gate::Never(format!(
+                "{own_name} has nothing to run yet: `rollinit swap {own_name} PATH` gives it a \
+                 closure"
+            ));
+        }
+        for name in self.graph.requires(own_name) {
+            let unit = self.units.get(&self.face(name));
             match unit.map_or(Condition::Never("is not defined"), |unit| unit.condition) {
                 Condition::Up => {}
                 Condition::Coming | Condition::Trying => waits.push(name.to_owned()),
                 Condition::Never(why) => {
-                    return Gate::Never(format!("{key} requires {name}, which {why}"));
+                    return Gate::Never(format!("{own_name} requires {name}, which {why}"));
                 }
             }
         }
-        for name in self.graph.after(key) {
-            let condition = self.units.get(name).map(|unit| unit.condition);
+        for name in self.graph.after(own_name) {
+            let condition = self.units.get(&self.face(name)).map(|unit| unit.condition);
             if condition == Some(Condition::Coming) && !waits.iter().any(|known| known == name) {
                 waits.push(name.to_owned());
             }
         }
-        let own = (key.to_owned(), 0)..=(key.to_owned(), u64::MAX);
-        if self.strays.range(own).next().is_some() {
-            waits.push(format!("an older run of {key}"));
-        }
+        waits.extend(self.older_run(key));
         if waits.is_empty() { Gate::Go } else { Gate::Wait(waits) }
+    }
+
+    fn older_run(&self, key: &str) -> Option<String> {
+        let own = (key.to_owned(), 0)..=(key.to_owned(), u64::MAX);
+        self.strays.range(own).next().map(|_| format!("an older run of {key}"))
+    }
+
+    /// A task is asked for by name and waits for nobody but an older run of itself.
+    fn task_gate(&self, key: &str) -> Gate {
+        match self.older_run(key) {
+            Some(older) => Gate::Wait(vec![older]),
+            None if self.expanded.contains_key(key) => Gate::Go,
+            None => Gate::Never(format!("{key} runs when a swap wants it")),
+        }
     }
 
     fn spawn(&mut self, key: &str) {
@@ -207,6 +261,7 @@ impl Machine {
         let kind = definition.kind;
         let timeout_ms = definition.ready.timeout_ms;
         let deadline_ns = timeout_ms.map(|timeout_ms| self.now.plus_ms(timeout_ms).0);
+        self.regroup_now(key);
         let Some(unit) = self.units.get_mut(key) else { return };
         let incarnation = unit.incarnation_last.max(unit.memory.incarnation).saturating_add(1);
         unit.incarnation_last = incarnation;
@@ -218,6 +273,7 @@ impl Machine {
         self.enter(key, Phase::Starting { deadline_ns });
         self.tell(key, What::Starting);
         self.effects.push(Effect::Spawn { key: key.to_owned(), incarnation });
+        self.set_lease(key);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Machine;
 use super::memory::{Ended, Phase, Then, short};
+use super::order::Down;
 use super::restart::{Verdict, judge};
 use crate::definition::{Kind, Scope};
 use crate::effect::Effect;
@@ -49,7 +50,7 @@ impl Machine {
     }
 
     pub(super) fn ready_timeout(&mut self, key: &str) {
-        let timeout_ms = self.definition(key).and_then(|definition| definition.ready.timeout_ms);
+        let timeout_ms = self.policy(key).and_then(|definition| definition.ready.timeout_ms);
         let timeout_ms = timeout_ms.unwrap_or_default();
         self.tell(key, What::ReadyTimeout { timeout_ms });
         self.stop(key, Then::Failure, "it was not ready in time");
@@ -79,10 +80,20 @@ impl Machine {
     /// Has PID 1 end the living run of a service.
     pub(super) fn stop(&mut self, key: &str, then: Then, reason: &str) {
         let policy = self.stop_policy(key);
-        let deadline_ns = self.stop_deadline_ns(policy.timeout_ms);
+        let deadline_ns = self.stop_deadline_ns(self.stop_time_ms(key));
         self.enter(key, Phase::Stopping { deadline_ns, then });
         self.tell(key, What::Stopping { reason: reason.to_owned(), deadline_ns });
         self.send_stop(key, policy.scope, deadline_ns);
+    }
+
+    /// Time that a run has to end: a side that leaves in a swap has its drain.
+    fn stop_time_ms(&self, key: &str) -> u64 {
+        let down = self.units.get(key).and_then(|unit| unit.down.as_ref());
+        let app = self.app(self.node(key));
+        match (down, app) {
+            (Some(Down::Rest | Down::Stale), Some(app)) => app.swap.drain_ms,
+            _ => self.stop_policy(key).timeout_ms,
+        }
     }
 
     /// A stop ends by its timeout, and at a power-off by the common deadline.
@@ -140,6 +151,7 @@ impl Machine {
             unit.memory.main_pid = 0;
         }
         self.touch(key);
+        self.regroup(key);
         self.tell(key, What::Exited { end });
         if emptied {
             self.forget(key, incarnation);
@@ -189,19 +201,20 @@ impl Machine {
     pub(super) fn stopped(&mut self, key: &str) {
         let restart = self.restart_policy(key);
         let now_ns = self.now.0;
-        let is_broken = self.definition(key).is_none();
+        let begins_anew = self.policy(key).is_none() || self.is_stale(key);
+        let rests = self.is_wanted(key) == Some(false);
         let Some(unit) = self.units.get_mut(key) else { return };
         let memory = &mut unit.memory;
         let then = match memory.phase {
             Phase::Stopping { then, .. } => then,
             _ => Then::Judge,
         };
-        if memory.held_down {
+        if memory.held_down || rests {
             self.enter(key, Phase::Stopped);
             self.tell(key, What::Stopped);
             return;
         }
-        if then == Then::Again || is_broken {
+        if then == Then::Again || begins_anew {
             self.enter(key, Phase::Idle);
             return;
         }

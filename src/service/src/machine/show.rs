@@ -3,15 +3,18 @@
 use super::memory::{Ended, Phase};
 use super::order::Gate;
 use super::{Machine, Unit};
+use crate::app::Place;
 use crate::problem::Problem;
 use crate::view::{LastEnd, State, View};
 
 impl Machine {
-    /// All services by name, for `status`.
+    /// All services and apps by name, for `status`. An app is shown as the side that users reach.
     #[must_use]
     pub fn views(&self) -> Vec<View> {
-        let mut views: Vec<View> =
-            self.units.iter().map(|(key, unit)| self.view(key, unit)).collect();
+        let service = |key: &&String| self.place(key) == Place::Service;
+        let units = self.units.iter().filter(|(key, _)| service(key));
+        let mut views: Vec<View> = units.map(|(key, unit)| self.view(key, unit)).collect();
+        views.extend(self.face_views());
         for ((key, incarnation), stray) in &self.strays {
             if !self.units.contains_key(key) {
                 views.push(View {
@@ -37,10 +40,10 @@ impl Machine {
         views
     }
 
-    fn view(&self, key: &str, unit: &Unit) -> View {
+    pub(super) fn view(&self, key: &str, unit: &Unit) -> View {
         let memory = &unit.memory;
-        let definition = self.definition(key);
-        let broken = self.loaded.broken.get(key);
+        let definition = self.policy(key);
+        let broken = self.loaded.broken.get(self.node(key));
         let source = definition.map(|definition| &definition.source);
         let some = |number: u32| Some(number).filter(|number| *number != 0);
         View {
@@ -74,9 +77,10 @@ impl Machine {
     }
 
     fn state(&self, key: &str, phase: Phase) -> State {
-        let is_broken = self.loaded.broken.contains_key(key);
+        let is_broken = self.loaded.broken.contains_key(self.node(key));
         match phase {
             Phase::Idle | Phase::Backoff { .. } if is_broken => State::Broken,
+            Phase::Idle if self.lacks_closure(key) => State::Waiting,
             Phase::Idle => match self.gate(key) {
                 Gate::Never(_) => State::Blocked,
                 Gate::Go | Gate::Wait(_) => State::Waiting,
@@ -93,8 +97,8 @@ impl Machine {
 
     fn problems(&self, key: &str, unit: &Unit) -> Vec<String> {
         let memory = &unit.memory;
-        let broken = self.loaded.broken.get(key).map(|problem| &problem.file);
-        let file = broken.or(self.definition(key).map(|definition| &definition.source));
+        let broken = self.loaded.broken.get(self.node(key)).map(|problem| &problem.file);
+        let file = broken.or(self.policy(key).map(|definition| &definition.source));
         let of_file = |problem: &&Problem| Some(&problem.file) == file;
         let mut problems: Vec<String> =
             self.loaded.problems.iter().filter(of_file).map(Problem::to_string).collect();

@@ -127,7 +127,12 @@ impl Pid1 {
                 }
             }
             Effect::Shutdown { kind } => self.shutdown = Some(kind),
-            Effect::Spawn { .. } | Effect::Reply { .. } => unreachable!("the world's"),
+            Effect::Deadline { .. } => {}
+            Effect::Spawn { .. }
+            | Effect::Reply { .. }
+            | Effect::TaskReply { .. }
+            | Effect::Group { .. }
+            | Effect::AwaitEmpty { .. } => unreachable!("the world's"),
         }
     }
 
