@@ -6,8 +6,12 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+/// Where Nix keeps what it built.
+const STORE: &str = "/nix/store";
 
 /// Bytes of a program that are looked at: an ELF header with its program headers, or the line that
 /// names an interpreter, of which the kernel itself reads 256 bytes.
@@ -30,22 +34,39 @@ fn is_on(device: u64, program: &Path, depth: u32) -> bool {
     if depth == 0 || !program.is_absolute() {
         return false;
     }
-    // Every directory on the way is walked by exec too, as written and with links followed.
-    let Ok(real) = program.canonicalize() else { return false };
-    let on_device = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.dev() == device);
-    let written = (real != program).then_some(program);
-    let mut ways = written.into_iter().chain([&*real]).flat_map(Path::ancestors);
-    if !ways.all(on_device) {
-        return false;
-    }
-    if !std::fs::metadata(&real).is_ok_and(|found| found.is_file()) {
-        return false;
-    }
-    match next(&real) {
+    let file = open_on_one_mount(device, program).or_else(|| open_on(device, program));
+    match file.and_then(|file| next(&file)) {
         Some(Next::Nothing) => true,
         Some(Next::Program(path)) => is_on(device, &path, depth - 1),
         None => false,
     }
+}
+
+/// The usual case, in few calls: nothing is mounted on the way, or the store alone, which PID 1
+/// mounts upon itself to be read only.
+fn open_on_one_mount(device: u64, program: &Path) -> Option<File> {
+    let error = match sys::mount::open_on_mount(None, program) {
+        Ok(file) => return Some(file),
+        Err(error) => error,
+    };
+    let inside = program.strip_prefix(STORE).ok()?;
+    if error.kind() != std::io::ErrorKind::CrossesDevices {
+        return None;
+    }
+    let store = File::open(STORE).ok()?;
+    (store.metadata().ok()?.dev() == device).then_some(())?;
+    sys::mount::open_on_mount(Some(store.as_fd()), inside).ok()
+}
+
+/// The general case: every step of the way is looked at.
+fn open_on(device: u64, program: &Path) -> Option<File> {
+    // Every directory on the way is walked by exec too, as written and with links followed.
+    let real = program.canonicalize().ok()?;
+    let on_device = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.dev() == device);
+    let written = (real != program).then_some(program);
+    let mut ways = written.into_iter().chain([&*real]).flat_map(Path::ancestors);
+    let is_file = std::fs::metadata(&real).is_ok_and(|found| found.is_file());
+    (is_file && ways.all(on_device)).then(|| File::open(&real).ok())?
 }
 
 /// What exec opens after a program.
@@ -56,10 +77,9 @@ enum Next {
 }
 
 /// `None`: it is neither a script nor a 64-bit little-endian ELF file.
-fn next(program: &Path) -> Option<Next> {
-    let file = File::open(program).ok()?;
+fn next(mut file: &File) -> Option<Next> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
-    (&file).take(HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
+    file.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
     if let Some(line) = head.strip_prefix(b"#!") {
         return interpreter(line).map(Next::Program);
     }
@@ -110,6 +130,7 @@ mod tests {
     /// names its interpreter, with or without a space.
     #[test]
     fn what_exec_opens_is_found() {
+        let next = |path: &Path| super::next(&File::open(path).expect("open"));
         let Some(Next::Program(loader)) = next(Path::new("/bin/sh")) else { panic!("no loader") };
         assert!(loader.is_absolute() && loader.exists());
         let own = std::env::current_exe().expect("own path");
@@ -131,6 +152,18 @@ mod tests {
         assert!(!is_safe(Path::new("/no/such/program")));
         assert!(!is_safe(Path::new("bin/sh")));
         assert!(!is_safe(Path::new("/bin")));
+        assert!(!is_safe(Path::new("/dev/zero")));
+    }
+
+    /// Both ways of looking agree, on links and without.
+    #[test]
+    fn the_short_way_and_the_long_way_agree() {
+        let root = std::fs::metadata("/").expect("root").dev();
+        for program in ["/bin/sh", "/usr/bin/env", "/bin", "/no/such/program", "/proc/self/exe"] {
+            let program = Path::new(program);
+            let (short, long) = (open_on_one_mount(root, program), open_on(root, program));
+            assert_eq!(short.is_some(), long.is_some(), "{}", program.display());
+        }
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Directories within directories that [`empty_initramfs`] descends. An initramfs has a handful.
@@ -88,6 +88,26 @@ pub fn move_mount(from: &Path, to: &Path) -> io::Result<()> {
 /// Those of umount2(2).
 pub fn detach(target: &Path) -> io::Result<()> {
     Ok(rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+}
+
+/// Opens a regular file for reading if no mount point lies on its way from `from` (or from the
+/// root and the working directory, as open(2) walks), symbolic links included. Never waits: what
+/// is no regular file is not opened.
+///
+/// # Errors
+/// `EXDEV` if a mount point lies on the way, `EISDIR` or `EINVAL` if it is no regular file; else
+/// those of openat2(2).
+pub fn open_on_mount(from: Option<BorrowedFd<'_>>, path: &Path) -> io::Result<std::fs::File> {
+    let one_mount = ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    let named = OFlags::PATH | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(from.unwrap_or(CWD), path, named, Mode::empty(), one_mount)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err(Errno::ISDIR.into()),
+        _ => return Err(Errno::INVAL.into()),
+    }
+    // Reading needs another descriptor of the same file; its name is of no use by now.
+    std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// What a path names inside another root: links are followed there, and `..` does not leave it.
