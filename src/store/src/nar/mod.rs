@@ -1,7 +1,7 @@
 //! Nix archives: read, unpacked and written in one pass.
 //!
-//! A NAR is a sequence of strings. Each is its length (8 bytes, little-endian), its bytes, and zeros
-//! up to the next multiple of 8. As a grammar, every quoted word being such a string:
+//! A NAR is a sequence of strings. Each is its length (8 bytes, little-endian), its bytes, and
+//! zeros up to the next multiple of 8. As a grammar, every quoted word being such a string:
 //!
 //! ```text
 //! archive   = "nix-archive-1" node
@@ -20,12 +20,15 @@
 //! * [`Writer`] and [`dump`] write one.
 
 mod dump;
+mod error;
 mod reader;
+mod source;
 mod unpack;
 mod writer;
 
 pub use dump::{DumpError, Dumped, dump};
-pub use reader::{NarError, Reader, Summary};
+pub use error::NarError;
+pub use reader::{Reader, Summary};
 pub use unpack::{Expected, UnpackError, unpack};
 pub use writer::Writer;
 

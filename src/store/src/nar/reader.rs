@@ -8,129 +8,16 @@
 //! * `Contents{left}`: in a file's contents. Next: a piece of them, or, skipping, what follows.
 //! * `Entries`: in a directory. Next: an entry's node, or the directory's end.
 //! * `Done`: the root node has ended.
-//! * `Failed`: an error was returned. Whatever is asked then, the answer is that error's kind.
+//! * `Failed`: an error was returned. Whatever is asked then, the answer is `Stopped`.
 //!
 //! A node's end takes the closing words of its entry with it, so after each event the place is
 //! one of these. Memory: one buffer, one name a level, one target.
 
+use super::error::NarError;
+use super::source::{Source, WORD_BYTES_MAX};
 use super::{DEPTH_MAX, Event, MAGIC, NAME_BYTES_MAX, NODES_MAX, TARGET_BYTES_MAX};
-use crate::hash::{Hasher, Sha256};
-use std::io::{self, Read};
-
-/// Bytes read from the input at once.
-const BUFFER_BYTES: usize = 64 << 10;
-/// Bytes of the longest word of the grammar.
-const WORD_BYTES_MAX: usize = MAGIC.len();
-
-/// Why a NAR is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum NarError {
-    /// The input failed.
-    #[error("NAR at byte {at}: cannot read on: {source}")]
-    Input {
-        /// Bytes of the archive read before.
-        at: u64,
-        /// What the input said.
-        source: io::Error,
-    },
-    /// The input ended too early.
-    #[error("NAR at byte {at}: ends there, in the middle: truncated on the way, fetch it again")]
-    Truncated {
-        /// Bytes of the archive read.
-        at: u64,
-    },
-    /// It needs more bytes than it was said to have.
-    #[error("NAR at byte {at}: does not end within the {size} bytes of its NarSize")]
-    TooLong {
-        /// Bytes of the archive read.
-        at: u64,
-        /// Bytes that it was said to have.
-        size: u64,
-    },
-    /// It ended before the bytes that it was said to have.
-    #[error("NAR at byte {at}: is complete there, but its NarSize is {size}")]
-    TooShort {
-        /// Bytes of the archive.
-        at: u64,
-        /// Bytes that it was said to have.
-        size: u64,
-    },
-    /// Bytes follow its end.
-    #[error("NAR at byte {at}: is complete there, but bytes follow")]
-    Trailing {
-        /// Bytes of the archive.
-        at: u64,
-    },
-    /// The grammar.
-    #[error("NAR at byte {at}: {expected} is due there")]
-    Grammar {
-        /// Where the word begins.
-        at: u64,
-        /// What should be there.
-        expected: &'static str,
-    },
-    /// Padding that is not zero.
-    #[error("NAR at byte {at}: the padding before it is not zero")]
-    Padding {
-        /// Where the padding ends.
-        at: u64,
-    },
-    /// An entry's name that is no file name.
-    #[error(
-        "NAR at byte {at}: `{name}` cannot be an entry's name (1 to {NAME_BYTES_MAX} bytes, \
-         no `/`, no NUL, not `.` or `..`)"
-    )]
-    Name {
-        /// Where the name ends.
-        at: u64,
-        /// The name, escaped.
-        name: String,
-    },
-    /// An entry that does not sort behind the one before it: out of order, or twice.
-    #[error("NAR at byte {at}: entry `{name}` is not behind the one before it")]
-    Order {
-        /// Where the name ends.
-        at: u64,
-        /// The name, escaped.
-        name: String,
-    },
-    /// A symlink's target.
-    #[error("NAR at byte {at}: a symlink's target must have 1 to {TARGET_BYTES_MAX} bytes, no NUL")]
-    Target {
-        /// Where the target ends.
-        at: u64,
-    },
-    /// A string longer than its cap.
-    #[error("NAR at byte {at}: {what} has {length} bytes, {most} at most are allowed")]
-    Length {
-        /// Where the string begins.
-        at: u64,
-        /// What it is.
-        what: &'static str,
-        /// Its length.
-        length: u64,
-        /// The cap.
-        most: u64,
-    },
-    /// Too many levels.
-    #[error("NAR at byte {at}: more than {DEPTH_MAX} levels of directories")]
-    Depth {
-        /// Bytes of the archive read.
-        at: u64,
-    },
-    /// Too many nodes.
-    #[error("NAR at byte {at}: more than {NODES_MAX} files, directories and symlinks")]
-    Nodes {
-        /// Bytes of the archive read.
-        at: u64,
-    },
-    /// Asked on after an error.
-    #[error("NAR at byte {at}: reading stopped there before")]
-    Stopped {
-        /// Bytes of the archive read.
-        at: u64,
-    },
-}
+use crate::hash::Sha256;
+use std::io::Read;
 
 /// What a whole archive was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +85,9 @@ impl<R: Read> Reader<R> {
                 Ok(None)
             }
             // `contents` has left no other.
-            Place::Contents { .. } | Place::Failed => Err(NarError::Stopped { at: self.source.at }),
+            Place::Contents { .. } | Place::Failed => {
+                Err(NarError::Stopped { at: self.source.at() })
+            }
         }
     }
 
@@ -209,7 +98,7 @@ impl<R: Read> Reader<R> {
     pub fn contents(&mut self) -> Result<&[u8], NarError> {
         let (left, padding) = match self.place {
             Place::Contents { left, padding } => (left, padding),
-            Place::Failed => return Err(NarError::Stopped { at: self.source.at }),
+            Place::Failed => return Err(NarError::Stopped { at: self.source.at() }),
             Place::Start | Place::Entries | Place::Done => return Ok(&[]),
         };
         self.place = Place::Failed;
@@ -230,8 +119,8 @@ impl<R: Read> Reader<R> {
     /// As [`Reader::next_event`].
     pub fn finish(mut self) -> Result<Summary, NarError> {
         while self.next_event()?.is_some() {}
-        let (size, nodes) = (self.source.at, self.nodes);
-        Ok(Summary { hash: self.source.hasher.finish(), size, nodes })
+        let (size, nodes) = (self.source.at(), self.nodes);
+        Ok(Summary { hash: self.source.hash(), size, nodes })
     }
 
     /// An entry of the innermost directory, or the directory's end.
@@ -251,7 +140,7 @@ impl<R: Read> Reader<R> {
     /// An entry's name, into the level it belongs to.
     fn read_name(&mut self) -> Result<(), NarError> {
         self.source.string(&mut self.name, NAME_BYTES_MAX, "an entry's name")?;
-        let (name, at) = (&self.name, self.source.at);
+        let (name, at) = (&self.name, self.source.at());
         let bad = name.is_empty()
             || name == b"."
             || name == b".."
@@ -272,12 +161,12 @@ impl<R: Read> Reader<R> {
     fn node(&mut self) -> Result<Event<'_>, NarError> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
-            return Err(NarError::Nodes { at: self.source.at });
+            return Err(NarError::Nodes { at: self.source.at() });
         }
         self.source.word(b"(", "`(` of a node")?;
         self.source.word(b"type", "`type`")?;
         let mut word = [0; WORD_BYTES_MAX];
-        let at = self.source.at;
+        let at = self.source.at();
         match self.source.any_word(&mut word)? {
             b"regular" => self.regular(),
             b"symlink" => self.symlink(),
@@ -304,7 +193,7 @@ impl<R: Read> Reader<R> {
         self.source.word(b"target", "`target`")?;
         self.source.string(&mut self.target, TARGET_BYTES_MAX, "a symlink's target")?;
         if self.target.is_empty() || self.target.contains(&0) {
-            return Err(NarError::Target { at: self.source.at });
+            return Err(NarError::Target { at: self.source.at() });
         }
         self.close_node()?;
         Ok(Event::Symlink { name: name_in(&self.levels), target: &self.target })
@@ -312,7 +201,7 @@ impl<R: Read> Reader<R> {
 
     fn directory(&mut self) -> Result<Event<'_>, NarError> {
         if self.levels.len() == DEPTH_MAX {
-            return Err(NarError::Depth { at: self.source.at });
+            return Err(NarError::Depth { at: self.source.at() });
         }
         self.levels.push(Vec::new());
         self.place = Place::Entries;
@@ -343,171 +232,34 @@ fn name_in(levels: &[Vec<u8>]) -> &[u8] {
     levels.last().map_or(&[], Vec::as_slice)
 }
 
-/// Strings from a stream of known length, hashed as they come.
-#[derive(Debug)]
-struct Source<R> {
-    input: R,
-    hasher: Hasher,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-    /// Bytes handed out.
-    at: u64,
-    /// Bytes that may still be taken from the input.
-    left: u64,
-    size: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nar::Writer;
 
-impl<R: Read> Source<R> {
-    fn new(input: R, size: u64) -> Self {
-        let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
-        Self { input, hasher: Hasher::new(), buffer, start: 0, end: 0, at: 0, left: size, size }
-    }
-
-    /// Some of the next `most` bytes, at least one.
-    fn piece(&mut self, most: u64) -> Result<&[u8], NarError> {
-        if self.start == self.end {
-            self.fill()?;
-        }
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let length = most.min(self.end - self.start);
-        let piece = &self.buffer[self.start..self.start + length];
-        self.start += length;
-        self.at += u64::try_from(length).unwrap_or(0);
-        Ok(piece)
-    }
-
-    fn fill(&mut self) -> Result<(), NarError> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(self.buffer.len());
-        if most == 0 {
-            return Err(NarError::TooLong { at: self.at, size: self.size });
-        }
-        let length = read(&mut self.input, &mut self.buffer[..most], self.at)?;
-        if length == 0 {
-            return Err(NarError::Truncated { at: self.at });
-        }
-        (self.start, self.end) = (0, length);
-        self.left -= u64::try_from(length).unwrap_or(self.left);
-        self.hasher.update(&self.buffer[..length]);
-        Ok(())
-    }
-
-    /// Whether `length` bytes and their padding can still come.
-    fn check_left(&self, length: u64) -> Result<(), NarError> {
-        let left = self.size - self.at;
-        match length.checked_next_multiple_of(8) {
-            Some(padded) if padded <= left => Ok(()),
-            _ => Err(NarError::TooLong { at: self.at, size: self.size }),
-        }
-    }
-
-    fn exact(&mut self, mut place: &mut [u8]) -> Result<(), NarError> {
-        while !place.is_empty() {
-            let most = u64::try_from(place.len()).unwrap_or(u64::MAX);
-            let piece = self.piece(most)?;
-            let (filled, rest) = place.split_at_mut(piece.len());
-            filled.copy_from_slice(piece);
-            place = rest;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<u64, NarError> {
-        let mut bytes = [0; 8];
-        self.exact(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn padding(&mut self, length: u64) -> Result<(), NarError> {
-        let mut bytes = [0; 8];
-        let bytes = &mut bytes[..usize::try_from(length % 8).unwrap_or(0)];
-        self.exact(bytes)?;
-        match bytes.iter().all(|byte| *byte == 0) {
-            true => Ok(()),
-            false => Err(NarError::Padding { at: self.at }),
-        }
-    }
-
-    /// A string of at most `most` bytes, into `text`.
-    fn string(
-        &mut self,
-        text: &mut Vec<u8>,
-        most: usize,
-        what: &'static str,
-    ) -> Result<(), NarError> {
-        let at = self.at;
-        let length = self.number()?;
-        let fits = usize::try_from(length).ok().filter(|length| *length <= most);
-        let Some(fits) = fits else {
-            let most = u64::try_from(most).unwrap_or(u64::MAX);
-            return Err(NarError::Length { at, what, length, most });
+    /// The cap on nodes, without four million of them: the count stands two before it.
+    #[test]
+    fn nodes_have_a_bound() {
+        let archive = |files: usize| {
+            let mut bytes = Vec::new();
+            let mut writer = Writer::new(&mut bytes);
+            writer.put(&Event::Directory { name: b"" }).expect("memory");
+            for name in [b"a", b"b"].iter().take(files) {
+                let event = Event::File { name: *name, executable: false, size: 0 };
+                writer.put(&event).expect("memory");
+            }
+            writer.put(&Event::EndDirectory).expect("memory");
+            writer.finish().expect("memory");
+            bytes
         };
-        text.clear();
-        text.resize(fits, 0);
-        self.exact(text)?;
-        self.padding(length.wrapping_neg() % 8)
-    }
-
-    /// Any word of the grammar; one that is too long for it reads as none of its words.
-    fn any_word<'word>(
-        &mut self,
-        place: &'word mut [u8; WORD_BYTES_MAX],
-    ) -> Result<&'word [u8], NarError> {
-        /// In no word of the grammar.
-        const NO_WORD: &[u8] = &[0];
-        let length = self.number()?;
-        let Some(word) = usize::try_from(length).ok().and_then(|fits| place.get_mut(..fits)) else {
-            return Ok(NO_WORD);
-        };
-        self.exact(word)?;
-        self.padding(length.wrapping_neg() % 8)?;
-        Ok(word)
-    }
-
-    fn word(&mut self, word: &[u8], expected: &'static str) -> Result<(), NarError> {
-        let at = self.at;
-        match self.any_word(&mut [0; WORD_BYTES_MAX])? == word {
-            true => Ok(()),
-            false => Err(NarError::Grammar { at, expected }),
-        }
-    }
-
-    /// `true` for `first`, `false` for `second`.
-    fn either(
-        &mut self,
-        first: &[u8],
-        second: &[u8],
-        expected: &'static str,
-    ) -> Result<bool, NarError> {
-        let at = self.at;
-        let mut place = [0; WORD_BYTES_MAX];
-        let word = self.any_word(&mut place)?;
-        match (word == first, word == second) {
-            (true, _) => Ok(true),
-            (_, true) => Ok(false),
-            _ => Err(NarError::Grammar { at, expected }),
-        }
-    }
-
-    /// That nothing is left: neither of the size nor in the input.
-    fn end(&mut self) -> Result<(), NarError> {
-        let at = self.at;
-        let follows = self.start != self.end || read(&mut self.input, &mut [0], at)? != 0;
-        match (follows, at == self.size) {
-            (true, _) => Err(NarError::Trailing { at }),
-            (false, true) => Ok(()),
-            (false, false) => Err(NarError::TooShort { at, size: self.size }),
-        }
-    }
-}
-
-/// One read that a signal does not end.
-fn read(input: &mut impl Read, place: &mut [u8], at: u64) -> Result<usize, NarError> {
-    loop {
-        match input.read(place) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(NarError::Input { at, source }),
-            Ok(length) => return Ok(length),
+        for (files, fits) in [(1, true), (2, false)] {
+            let bytes = archive(files);
+            let mut reader = Reader::new(bytes.as_slice(), u64::try_from(bytes.len()).unwrap());
+            reader.nodes = NODES_MAX - 2;
+            match reader.finish() {
+                Ok(summary) => assert!(fits && summary.nodes == NODES_MAX),
+                Err(error) => assert!(!fits && matches!(error, NarError::Nodes { .. }), "{error}"),
+            }
         }
     }
 }

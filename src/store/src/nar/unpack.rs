@@ -9,7 +9,7 @@
 //! error it is removed again. Nothing is synced: whoever unpacks many paths syncs once.
 
 use super::Event;
-use super::reader::{NarError, Reader, Summary};
+use super::{NarError, Reader, Summary};
 use crate::hash::Sha256;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
