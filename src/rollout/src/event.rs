@@ -26,10 +26,10 @@ pub enum Event {
         failure: Failure,
     },
     /// An effect without a ticket failed. The agent dropped the effects after it in the same
-    /// batch.
+    /// batch, and tells this before anything else.
     Broke {
-        /// Which.
-        what: Immediate,
+        /// Which effect of the batch, from 0.
+        index: usize,
         /// Why.
         reason: String,
     },
@@ -49,17 +49,6 @@ pub enum Event {
         /// Who wants it, and why.
         reason: String,
     },
-}
-
-/// Effects without a ticket that can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Immediate {
-    /// [`Effect::Persist`](crate::Effect::Persist).
-    Persist,
-    /// [`Effect::Root`](crate::Effect::Root).
-    Root,
-    /// [`Effect::Unroot`](crate::Effect::Unroot).
-    Unroot,
 }
 
 /// A request for a swap.

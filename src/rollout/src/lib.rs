@@ -23,13 +23,11 @@ pub mod report;
 pub mod view;
 
 pub use effect::{Effect, HookKind, ProbeTarget, RootRole, Ticket};
-pub use event::{
-    Answer, Event, Failure, Fault, Immediate, Plan, ProbeResult, Request, RequestKind,
-};
+pub use event::{Answer, Event, Failure, Fault, Plan, ProbeResult, Request, RequestKind};
 pub use health::{Health, HealthKind};
 pub use machine::{Facts, Machine};
 pub use policy::{Policy, Retire, Strategy};
-pub use record::{Book, Record, RecordError, State, Summary, Swap};
+pub use record::{Book, Origin, Record, RecordError, State, Summary, Swap};
 pub use release::Release;
 pub use report::{Admission, Outcome, OutcomeKind, Report, Step, StepState};
 pub use view::{HostSwap, Run, RunState, SwapPhase, View};

@@ -31,8 +31,8 @@ pub const UP_MS: u64 = 1_000;
 /// healthy before; a short deadline of the release must not make a way back fail.
 pub const BACK_GATE_MS_MIN: u64 = 60_000;
 
-/// Times that a step which the host failed (not the release) is tried again on a way that has no
-/// other end: retire, abandon, commit. With the pauses below it is five minutes.
+/// Times that a commit or the start of a way back which the host failed (not the release) is tried
+/// again. With the pauses below it is five minutes.
 pub const TRIES_MAX: u32 = 14;
 
 /// First pause between such tries, in milliseconds; it doubles.

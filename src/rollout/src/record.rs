@@ -147,6 +147,10 @@ pub struct Back {
     pub outcome: Outcome,
     /// The path joins the failed list.
     pub bars: bool,
+    /// Users have reached it.
+    pub switched: bool,
+    /// What is wrong with the previous version too, if it is.
+    pub also: Option<String>,
     /// The old side is gone already: it comes back as the candidate of a swap of its own.
     pub reverse: bool,
 }

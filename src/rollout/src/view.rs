@@ -22,6 +22,8 @@ pub struct Run {
     pub state: RunState,
     /// Which run of it; another number is another process.
     pub incarnation: u64,
+    /// Its leader; 0 for none. Only for people.
+    pub pid: u32,
     /// Whether it said that it is ready.
     pub ready: bool,
     /// Why it stands so, in the supervisor's words; empty for nothing to say.
