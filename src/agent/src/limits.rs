@@ -9,22 +9,13 @@ pub const CACHES_MAX: usize = 16;
 /// See [`CACHES_MAX`]; each signature of a path is tried against the key of its name alone.
 pub const KEYS_MAX: usize = 64;
 
-/// Bytes of a file in the swap journal. A record holds two store paths, an app's policy and a few
-/// sentences; what is longer is not ours.
-pub const RECORD_BYTES_MAX: usize = 64 * 1024;
-
-/// Finished swaps whose records are kept: some months of a busy host, 64 KiB each at worst.
-pub const SWAPS_KEPT_MAX: usize = 256;
-
-/// Files set aside that are kept; those above it are deleted, oldest first, and that is said.
+/// Files of one name that are kept when they are set aside; a further one takes the last one's
+/// place, and that is said.
 pub const ASIDE_MAX: usize = 16;
 
 /// Swaps whose progress is kept in memory for who follows late; older ones are told from the
 /// journal, with their outcome alone.
 pub const FOLLOWED_MAX: usize = 32;
-
-/// Entries of one swap's progress: ten steps, each running and done, forth and back, with hooks.
-pub const PROGRESS_MAX: usize = 128;
 
 /// Bytes of a probe's answer that an error text shows: a line or two of a person's screen.
 pub const EXCERPT_BYTES_MAX: usize = 200;

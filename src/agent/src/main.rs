@@ -1,10 +1,177 @@
 //! `rollinit-agent`: the restartable shell around the pure room `rollout`.
+//!
+//! Is: the swap journal, the fetch of closures, probes, the profile link, and the control socket
+//! `io.rollinit.Agent`. May touch: its own state directory, the store and Nix's state directory
+//! (through `store`), the network (caches and probes), the supervisor's socket. Never: decides a
+//! swap (`rollout` does), starts or stops a process (the supervisor and PID 1 do), holds anything
+//! that its death would lose: each state of a swap is on disk before its effect.
+//!
+//! One thread, and others only for files that may be slow. It ends on SIGTERM; whoever starts it
+//! again has every swap go on where the journal says.
 
+mod agent;
+mod app;
+mod boards;
+mod closures;
+mod config;
+mod console;
+mod convert;
 mod disk;
+mod ids;
+mod journal;
 mod limits;
+mod logging;
 mod options;
+mod peers;
 mod prober;
+mod supervisor;
 
-fn main() {
-    let _ = options::Options::read(std::env::args_os().skip(1));
+use options::{Asked, Options};
+use std::error::Error;
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::rc::Rc;
+use sys::namespace::Writable;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The exit codes of sysexits.h, where they fit: `EX_USAGE`, `EX_OSERR`.
+const EXIT_USAGE: u8 = 64;
+const EXIT_SYSTEM: u8 = 71;
+
+/// Connections that wait for us while we are away: as many as the supervisor's socket holds.
+const BACKLOG: u32 = 128;
+
+const HELP: &str = "\
+rollinit-agent: swaps the apps of this host, and takes swaps back.
+
+  --config FILE   caches and keys, read at each swap   [/etc/rollinit/agent.toml]
+  --root DIR      where nix/store and nix/var are      [/]
+  --state DIR     the swap journal                     [/var/lib/rollinit/agent]
+  --run DIR       the supervisor's socket, and ours    [/run/rollinit]
+  --help, --version
+
+It is a service like others; talk to it with `rollinit swap` and the verbs beside it.
+";
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args_os().skip(1)) {
+        Ok(Asked::Serve(options)) => options,
+        Ok(Asked::Help) => return say(HELP),
+        Ok(Asked::Version) => {
+            return say(concat!("rollinit-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        Err(error) => {
+            eprintln!("rollinit-agent: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    // Set once, here: nothing else in this process sets a subscriber.
+    let _ = tracing::subscriber::set_global_default(logging::Lines::new());
+    // Before the first thread: each keeps the mounts it was born with.
+    match sys::namespace::writable_alone(&options.root.join("nix/store")) {
+        Ok(Writable::Already) => {}
+        Ok(Writable::Remounted) => tracing::info!("the store is writable here, and here alone"),
+        Err(error) => {
+            tracing::error!("the store cannot be made writable, so nothing can be fetched: {error}")
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map_err(Box::from).and_then(|runtime| {
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, serve(options))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(EXIT_SYSTEM)
+        }
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+/// Until SIGTERM, or an error.
+async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let listener = listener(&options)?;
+    let started = async {
+        let journal = journal::Journal::open(&options.state)?;
+        let found = journal.load()?;
+        for said in &found.said {
+            tracing::error!("{said}");
+        }
+        if let Err(error) = config::Config::load(&options.config) {
+            tracing::error!("{error}; nothing is fetched until that is right");
+        }
+        let tools = Rc::new(app::Tools {
+            closures: closures::Closures::new(options.root.clone(), options.config.clone()),
+            journal,
+            prober: prober::Prober::new()?,
+            supervisor: supervisor::Supervisor::new(options.supervisor()),
+            boards: boards::Boards::default(),
+            console: console::Console::new(options.is_host()),
+            boot: boot()?,
+        });
+        let limits = limits_of(&tools.supervisor).await;
+        let agent = agent::Agent::start(tools, found.records).await;
+        Ok::<_, Box<dyn Error>>((agent, limits))
+    };
+    let (agent, limits) = tokio::select! {
+        started = started => started?,
+        _ = terminate.recv() => return Ok(()),
+    };
+    let identify: Rc<control::server::Identify> =
+        Rc::new(move |stream| peers::identify(stream, &limits));
+    let backend: Rc<dyn control::agent::server::Backend> = Rc::new(agent);
+    let control = control::agent::server::run(listener, peers::policy(), identify, backend);
+    tokio::select! {
+        ended = control => Err(format!("the control socket: {:?}", ended.err()).into()),
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM: ends; swaps under way go on when it is started again");
+            Ok(())
+        }
+    }
+}
+
+/// How far services' processes may go: definitions do not change while PID 1 lives.
+async fn limits_of(supervisor: &supervisor::Supervisor) -> peers::Limits {
+    match supervisor.ask(async |client| client.status(None).await).await {
+        Ok(status) => {
+            status.services.into_iter().map(|service| (service.name, service.control)).collect()
+        }
+        Err(error) => {
+            tracing::error!("the supervisor does not tell of its services: {error}");
+            peers::Limits::new()
+        }
+    }
+}
+
+/// The socket that PID 1 keeps for us (sd_listen_fds(3)), else one of our own.
+fn listener(options: &Options) -> Result<UnixListener, Box<dyn Error>> {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    if number("LISTEN_PID") == Some(std::process::id()) && number("LISTEN_FDS") >= Some(1) {
+        let first = sys::inherit::LISTEN_FDS_START;
+        let socket = sys::inherit::take(first)
+            .map_err(|error| format!("the socket of LISTEN_FDS, descriptor {first}: {error}"))?;
+        return Ok(UnixListener::from(socket));
+    }
+    let path = options.socket();
+    let own = std::fs::metadata("/proc/self")?;
+    use std::os::unix::fs::MetadataExt;
+    // Open to everybody, as the supervisor's: the role decides.
+    let access = sys::listen::UnixAccess { mode: 0o666, user: own.uid(), group: own.gid() };
+    let socket = sys::listen::unix(&path, access, BACKLOG)
+        .map_err(|error| format!("listen on {}: {error}", path.display()))?;
+    Ok(UnixListener::from(socket))
+}
+
+/// This boot's name.
+fn boot() -> Result<String, Box<dyn Error>> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
+    Ok(text.trim().to_owned())
 }

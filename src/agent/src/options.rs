@@ -34,12 +34,12 @@ pub enum OptionsError {
     #[error("{0:?} is no option of rollinit-agent; `rollinit-agent --help` lists them")]
     Unknown(OsString),
     /// An option that needs a path has none, or one that depends on the current directory.
-    #[error("{option} needs an absolute path{}", given.as_ref().map(|path| format!(", not {path:?}")).unwrap_or_default())]
+    #[error("{option} needs an absolute path, not {given:?}")]
     Path {
         /// The option.
         option: &'static str,
-        /// What it was given.
-        given: Option<PathBuf>,
+        /// What it was given; empty for nothing.
+        given: PathBuf,
     },
 }
 
@@ -72,11 +72,11 @@ impl Options {
                 Some("--version") => return Ok(Asked::Version),
                 _ => return Err(OptionsError::Unknown(word)),
             };
-            let given = words.next().map(PathBuf::from);
-            match given {
-                Some(path) if path.is_absolute() => *slot = path,
-                given => return Err(OptionsError::Path { option, given }),
+            let given = words.next().map(PathBuf::from).unwrap_or_default();
+            if !given.is_absolute() {
+                return Err(OptionsError::Path { option, given });
             }
+            *slot = given;
         }
         Ok(Asked::Serve(options))
     }

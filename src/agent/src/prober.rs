@@ -11,7 +11,24 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 
 /// The source address of probes: what the program on a group of listeners tells apart from users.
-pub const PROBE_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+pub const PROBE_SOURCE: IpAddr = IpAddr::V4(sys::reuseport::PROBE_ADDRESS);
+
+/// Whom a probe shall reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The candidate behind its gate: asked from [`PROBE_SOURCE`].
+    Gate,
+    /// Whoever serves users: asked as they are, from any address.
+    Users,
+}
+
+impl Door {
+    /// Where a question to `address` comes from. No gate guards an IPv6 address: `check` refuses
+    /// them for apps that overlap.
+    fn source(self, address: SocketAddr) -> Option<IpAddr> {
+        (self == Self::Gate && address.is_ipv4()).then_some(PROBE_SOURCE)
+    }
+}
 
 /// How one probe went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +46,9 @@ pub enum Answer {
 /// Asks apps how they are.
 #[derive(Debug)]
 pub struct Prober {
-    /// From [`PROBE_SOURCE`], for IPv4.
-    local: reqwest::Client,
-    /// From whatever the kernel picks, for IPv6 addresses, which no gate guards.
+    /// From [`PROBE_SOURCE`].
+    gate: reqwest::Client,
+    /// From whatever the kernel picks.
     any: reqwest::Client,
 }
 
@@ -60,12 +77,18 @@ impl Prober {
     pub fn new() -> Result<Self, ProberError> {
         // reqwest wants one even for plain HTTP. Installed already, by the fetch: just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Ok(Self { local: client(Some(PROBE_SOURCE))?, any: client(None)? })
+        Ok(Self { gate: client(Some(PROBE_SOURCE))?, any: client(None)? })
     }
 
     /// GETs `path` of whoever listens on `address`.
-    pub async fn http(&self, address: SocketAddr, path: &str, timeout: Duration) -> Answer {
-        let client = if address.is_ipv4() { &self.local } else { &self.any };
+    pub async fn http(
+        &self,
+        door: Door,
+        address: SocketAddr,
+        path: &str,
+        timeout: Duration,
+    ) -> Answer {
+        let client = if door.source(address).is_some() { &self.gate } else { &self.any };
         let request = client
             .get(format!("http://{address}{path}"))
             .header(reqwest::header::CONNECTION, "close")
@@ -93,8 +116,8 @@ impl Prober {
     }
 
     /// Connects to whoever listens on `address`.
-    pub async fn tcp(&self, address: SocketAddr, timeout: Duration) -> Answer {
-        match tokio::time::timeout(timeout, connect(address)).await {
+    pub async fn tcp(&self, door: Door, address: SocketAddr, timeout: Duration) -> Answer {
+        match tokio::time::timeout(timeout, connect(door, address)).await {
             Ok(Ok(())) => Answer::Good("connected".to_owned()),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Answer::Refused,
             Ok(Err(error)) => Answer::Bad(error.to_string()),
@@ -103,14 +126,11 @@ impl Prober {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<()> {
-    let socket = if address.is_ipv4() {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(PROBE_SOURCE, 0))?;
-        socket
-    } else {
-        TcpSocket::new_v6()?
-    };
+async fn connect(door: Door, address: SocketAddr) -> io::Result<()> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = door.source(address) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
     socket.connect(address).await.map(drop)
 }
 

@@ -35,7 +35,7 @@ async fn server(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<As
 
 async fn get(answer: &'static str) -> (Answer, Asked) {
     let (address, mut told) = server(answer).await;
-    let answer = Prober::new().expect("a prober").http(address, "/up", PATIENCE).await;
+    let answer = Prober::new().expect("a prober").http(Door::Gate, address, "/up", PATIENCE).await;
     (answer, told.recv().await.expect("somebody asked"))
 }
 
@@ -48,13 +48,26 @@ async fn a_good_answer_is_asked_for_from_the_probe_address() {
     assert!(head.starts_with("GET /up HTTP/1.1\r\n"), "{head}");
 }
 
+/// Whoever serves is asked as users ask: the gate's address would reach the candidate.
+#[tokio::test]
+async fn who_serves_is_asked_from_no_special_address() {
+    let (address, mut told) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let prober = Prober::new().expect("a prober");
+    prober.http(Door::Users, address, "/up", PATIENCE).await;
+    prober.tcp(Door::Users, address, PATIENCE).await;
+    for _ in 0..2 {
+        let (peer, _) = told.recv().await.expect("somebody asked");
+        assert_ne!(peer.ip(), PROBE_SOURCE);
+    }
+}
+
 /// Two probes are two connections, though the server would keep the first one open.
 #[tokio::test]
 async fn no_connection_is_used_twice() {
     let (address, mut told) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
     let prober = Prober::new().expect("a prober");
     for _ in 0..2 {
-        let answer = prober.http(address, "/up", PATIENCE).await;
+        let answer = prober.http(Door::Gate, address, "/up", PATIENCE).await;
         assert!(matches!(answer, Answer::Good(_)), "{answer:?}");
     }
     let (first, second) = (told.recv().await.expect("one"), told.recv().await.expect("two"));
@@ -87,10 +100,13 @@ async fn refused_is_not_the_same_as_broken() {
     let prober = Prober::new().expect("a prober");
     let free = TcpListener::bind("127.0.0.1:0").await.expect("listen");
     let address = free.local_addr().expect("address");
-    assert_eq!(prober.tcp(address, PATIENCE).await, Answer::Good("connected".to_owned()));
+    assert_eq!(
+        prober.tcp(Door::Gate, address, PATIENCE).await,
+        Answer::Good("connected".to_owned())
+    );
     drop(free);
-    assert_eq!(prober.http(address, "/", PATIENCE).await, Answer::Refused);
-    assert_eq!(prober.tcp(address, PATIENCE).await, Answer::Refused);
+    assert_eq!(prober.http(Door::Gate, address, "/", PATIENCE).await, Answer::Refused);
+    assert_eq!(prober.tcp(Door::Gate, address, PATIENCE).await, Answer::Refused);
     for noise in ["", "hello\r\n\r\n"] {
         let (answer, _) = get(noise).await;
         assert!(matches!(answer, Answer::Bad(_)), "{noise:?}: {answer:?}");
@@ -103,7 +119,7 @@ async fn silence_ends_at_the_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("listen");
     let address = silent.local_addr().expect("address");
     let prober = Prober::new().expect("a prober");
-    let answer = prober.http(address, "/", Duration::from_millis(50)).await;
+    let answer = prober.http(Door::Gate, address, "/", Duration::from_millis(50)).await;
     assert_eq!(answer, Answer::Silent(50));
 }
 

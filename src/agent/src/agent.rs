@@ -1,0 +1,265 @@
+//! All apps of the host, and the answers of `io.rollinit.Agent`.
+
+use crate::app::{App, Tools};
+use crate::boards::single;
+use crate::closures;
+use crate::convert;
+use crate::ids;
+use control::agent::board::Reader;
+use control::agent::server::{Answer, Backend, Caller, SwapRequest};
+use control::agent::{
+    Error, Generation, GenerationList, Progress, Step, StepState, SwapList, SwapSummary,
+};
+use rollout::{Admission, Record, Release, Request, RequestKind, Summary};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use store::path::StorePath;
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    tools: Rc<Tools>,
+    apps: RefCell<BTreeMap<String, Rc<App>>>,
+}
+
+impl Agent {
+    /// With what the journal holds: every swap that was under way goes on.
+    pub async fn start(tools: Rc<Tools>, records: Vec<Record>) -> Self {
+        let agent = Self { tools, apps: RefCell::default() };
+        // Without a supervisor nothing can be decided; it is waited for.
+        let mut views: BTreeMap<String, control::types::App> =
+            match agent.tools.supervisor.apps().await {
+                Ok(apps) => apps.into_iter().map(|app| (app.name.clone(), app)).collect(),
+                Err(error) => {
+                    tracing::error!("the supervisor does not tell of its apps: {error}");
+                    BTreeMap::new()
+                }
+            };
+        for record in records {
+            let view = views.remove(&record.app);
+            if view.is_none() {
+                tracing::warn!("{}: has swaps on record and is no app of this host", record.app);
+            }
+            agent.add(record, view.as_ref()).await;
+        }
+        for (name, app) in views {
+            let record = Record::empty(&name, &agent.tools.boot);
+            agent.add(record, Some(&app)).await;
+        }
+        agent
+    }
+
+    async fn add(&self, record: Record, view: Option<&control::types::App>) -> Rc<App> {
+        let name = record.app.clone();
+        let app = App::start(&self.tools, record, view.map(convert::view)).await;
+        self.apps.borrow_mut().insert(name, Rc::clone(&app));
+        app
+    }
+
+    /// An app as the supervisor has it now.
+    async fn defined(&self, name: &str) -> Result<control::types::App, Error> {
+        let apps = self.tools.supervisor.apps().await;
+        let apps = apps.map_err(|error| Error::Failed {
+            name: name.to_owned(),
+            reason: format!("the supervisor does not tell of its apps: {error}"),
+        })?;
+        let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
+        let found = apps.into_iter().find(|app| app.name == name);
+        found.ok_or_else(|| Error::no_such_app(name, names.iter().map(String::as_str)))
+    }
+
+    /// An app of this host, or one that was and has swaps on record.
+    fn known(&self, name: &str) -> Result<Rc<App>, Error> {
+        let apps = self.apps.borrow();
+        let found = apps.get(name).cloned();
+        found.ok_or_else(|| Error::no_such_app(name, apps.keys().map(String::as_str)))
+    }
+
+    fn all(&self) -> Vec<Rc<App>> {
+        self.apps.borrow().values().cloned().collect()
+    }
+
+    /// Begins a swap of any kind.
+    async fn begin(&self, name: &str, asked: Asked) -> Result<Reader, Error> {
+        let defined = self.defined(name).await?;
+        let app = match self.known(name) {
+            Ok(app) => app,
+            Err(_) => {
+                let record = Record::empty(name, &self.tools.boot);
+                self.add(record, Some(&defined)).await
+            }
+        };
+        let failed = |reason: String| Error::Failed { name: name.to_owned(), reason };
+        let profile = self.tools.closures.profile(name).await;
+        let profile = profile.map_err(|error| failed(error.reason))?;
+        let id = ids::fresh(|id| self.is_taken(id)).map_err(|error| failed(error.to_string()))?;
+        let (target, kind) = self.target(&app, &asked.kind).await?;
+        let request = Request {
+            // Given by the app's task.
+            number: 0,
+            id: id.clone(),
+            kind,
+            policy: convert::policy(&defined.policy),
+            profile,
+            test_within_ms: asked.test_within_ms,
+            dry_run: asked.dry_run,
+            force: asked.force,
+        };
+        let admission = app.request(request, convert::view(&defined)).await;
+        let admission = admission.ok_or_else(|| {
+            failed("the task of this app is gone: report this with the agent's log".to_owned())
+        })?;
+        match admission {
+            Admission::Began(id) | Admission::Waits(id) | Admission::Joins(id) => {
+                Ok(self.tools.boards.reader(&id))
+            }
+            Admission::Over(outcome) => Ok(self.over(&app, target, &outcome)),
+            Admission::Done => Err(failed("it was answered without a word".to_owned())),
+        }
+    }
+
+    /// The board of a request that was over before it became a swap.
+    fn over(&self, app: &App, target: Option<Release>, outcome: &rollout::Outcome) -> Reader {
+        let from = app.look(|machine| machine.record().book.running.clone()).map(Release::new);
+        let to = target.or_else(|| from.clone()).unwrap_or_else(|| Release::new(""));
+        let serving = app.serving(outcome, from.as_ref(), &to);
+        let is_refused = outcome.kind == rollout::OutcomeKind::Refused;
+        single(Progress {
+            swap: String::new(),
+            app: app.name.clone(),
+            from: from.as_ref().map(convert::release),
+            to: convert::release(&to),
+            step: outcome.failed_at.map_or(Step::Plan, convert::step),
+            state: if is_refused { StepState::Failed } else { StepState::Skip },
+            text: outcome.reason.clone().unwrap_or_default(),
+            elapsed_ms: 0,
+            bytes_done: None,
+            bytes_total: None,
+            paths_done: None,
+            paths_total: None,
+            outcome: Some(convert::outcome(outcome, serving)),
+        })
+    }
+
+    /// Where a request goes, if that is known by now, and the request for the machine.
+    async fn target(
+        &self,
+        app: &App,
+        kind: &Kind,
+    ) -> Result<(Option<Release>, RequestKind), Error> {
+        match kind {
+            Kind::Swap(path) => {
+                let path = self.full_path(app, path)?;
+                let (generations, _) = self.read_generations(&app.name).await?;
+                let known = generations.iter().rev().find(|known| known.path.to_string() == path);
+                let target = known.map_or_else(|| Release::new(path), closures::release);
+                Ok((Some(target.clone()), RequestKind::Swap { target }))
+            }
+            Kind::Rollback(None) => {
+                let previous = app.look(|machine| machine.record().book.previous.clone());
+                Ok((previous, RequestKind::Rollback { target: None }))
+            }
+            Kind::Rollback(Some(number)) => {
+                let (generations, _) = self.read_generations(&app.name).await?;
+                let found = generations.iter().find(|known| known.number == *number);
+                let found = found.ok_or_else(|| Error::NoSuchGeneration {
+                    app: app.name.clone(),
+                    generation: Some(*number),
+                })?;
+                let target = Some(closures::release(found));
+                Ok((target.clone(), RequestKind::Rollback { target }))
+            }
+        }
+    }
+
+    async fn read_generations(
+        &self,
+        app: &str,
+    ) -> Result<(Vec<store::profile::Generation>, u64), Error> {
+        let read = self.tools.closures.generations(app).await;
+        read.map_err(|error| Error::Failed { name: app.to_owned(), reason: error.reason })
+    }
+
+    /// A store path as it was given, or the one known path that begins like it: `9q1c...`, as the
+    /// screens write it.
+    fn full_path(&self, app: &App, given: &str) -> Result<String, Error> {
+        let refused = |reason: String| Error::Refused { name: app.name.clone(), reason };
+        if given.starts_with('/') {
+            let parsed = StorePath::parse(given.as_bytes());
+            let parsed = parsed.map_err(|error| refused(format!("{given:?}: {error}")))?;
+            return Ok(parsed.to_string());
+        }
+        let beginning = given.trim_end_matches('.');
+        let known = known_paths(app);
+        let mut matching: Vec<&String> = known
+            .iter()
+            .filter(|path| base_name(path).starts_with(beginning) && !beginning.is_empty())
+            .collect();
+        matching.dedup();
+        match matching.as_slice() {
+            [path] => Ok((*path).clone()),
+            [] => Err(refused(format!(
+                "{given:?} is no store path, and no path in the history of {} begins so; give the \
+                 path that `nix-build` printed",
+                app.name
+            ))),
+            many => Err(refused(format!(
+                "{} paths in the history of {} begin with {given:?}; give more letters",
+                many.len(),
+                app.name
+            ))),
+        }
+    }
+
+    /// Whether a swap of this id is remembered anywhere.
+    fn is_taken(&self, id: &str) -> bool {
+        let of_swap = |known: &str| known == id;
+        self.all().iter().any(|app| {
+            app.look(|machine| {
+                let record = machine.record();
+                let waiting = [&record.swap, &record.next].into_iter().flatten();
+                record.book.history.iter().any(|summary| of_swap(&summary.id))
+                    || record.book.failed.iter().any(|failed| of_swap(&failed.swap))
+                    || waiting.into_iter().any(|swap| of_swap(&swap.id))
+            })
+        }) || self.tools.boards.find(id).is_some()
+    }
+}
+
+/// Where a request goes, as it was asked for.
+enum Kind {
+    Swap(String),
+    Rollback(Option<u64>),
+}
+
+struct Asked {
+    kind: Kind,
+    test_within_ms: Option<u64>,
+    dry_run: bool,
+    force: bool,
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Every path that an app's record names, in order and each once.
+fn known_paths(app: &App) -> Vec<String> {
+    app.look(|machine| {
+        let book = &machine.record().book;
+        let history = book.history.iter().flat_map(|summary| {
+            summary.from.iter().chain([&summary.to]).map(|release| release.path.clone())
+        });
+        let mut paths: Vec<String> = history
+            .chain(book.failed.iter().map(|failed| failed.path.clone()))
+            .chain(book.running.clone())
+            .chain(book.previous.iter().map(|release| release.path.clone()))
+            .collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    })
+}
+
+mod answers;

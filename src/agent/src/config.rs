@@ -1,0 +1,193 @@
+//! `agent.toml`: which caches are asked, whose signatures count, how a fetch goes about it.
+//!
+//! It is read at each swap, so a change counts from the next one on. A file that is not there says
+//! that nothing is fetched: only what the store has already can be swapped in.
+
+use crate::limits::{CACHES_MAX, CONFIG_BYTES_MAX, KEYS_MAX};
+use serde::Deserialize;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+use toml::Spanned;
+
+/// What the file says, checked as far as it can be without asking anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Binary caches, in the order in which they are asked.
+    pub caches: Vec<String>,
+    /// Keys whose signatures count, as Nix writes them: `NAME:BASE64`.
+    pub keys: Vec<String>,
+    /// How a fetch goes about it.
+    pub fetch: Fetch,
+}
+
+/// The `[fetch]` table; what it does not say is up to the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetch {
+    /// narinfos asked for at once.
+    pub parallel_narinfos: Option<usize>,
+    /// NARs downloaded at once.
+    pub parallel_nars: Option<usize>,
+    /// How long a download may stand still.
+    pub stall_timeout: Option<Duration>,
+    /// How long a cache may be away before the fetch is given up.
+    pub give_up_after: Option<Duration>,
+}
+
+/// Requests at once that may be asked for: beyond it a cache sees an attack, and a small host's
+/// memory goes into windows.
+const PARALLEL_MAX: usize = 256;
+
+/// The longest time that may be given: a day is longer than anybody waits for a fetch.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A file that cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {message}")]
+pub struct ConfigError {
+    /// `FILE`, or `FILE:LINE:COLUMN`.
+    file: String,
+    /// What is wrong and what to write instead.
+    message: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    caches: Vec<Spanned<String>>,
+    keys: Vec<Spanned<String>>,
+    fetch: FetchTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct FetchTable {
+    parallel_narinfos: Option<Spanned<u64>>,
+    parallel_nars: Option<Spanned<u64>>,
+    stall_timeout: Option<Spanned<String>>,
+    give_up_after: Option<Spanned<String>>,
+}
+
+impl Config {
+    /// Reads `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file, line, column and what to write instead.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let plain = |message: String| ConfigError { file: name.clone(), message };
+        let bytes = match crate::disk::read_capped(path, CONFIG_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(plain(error.error.to_string())),
+        };
+        if bytes.len() > CONFIG_BYTES_MAX {
+            return Err(plain(format!("longer than {CONFIG_BYTES_MAX} bytes")));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| plain("not UTF-8".to_owned()))?;
+        Self::parse(&name, &text)
+    }
+
+    /// Reads the text of the file called `name`.
+    fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        let at = |offset: usize, message: String| {
+            let (line, column) = position(text, offset);
+            ConfigError { file: format!("{name}:{line}:{column}"), message }
+        };
+        let file: File = toml::from_str(text).map_err(|error| {
+            at(error.span().map_or(0, |span| span.start), error.message().to_owned())
+        })?;
+        let count = |list: &[Spanned<String>], max: usize, what: &str| match list.get(max) {
+            Some(over) => Err(at(over.span().start, format!("more than {max} {what}"))),
+            None => Ok(()),
+        };
+        count(&file.caches, CACHES_MAX, "caches")?;
+        count(&file.keys, KEYS_MAX, "keys")?;
+        for cache in &file.caches {
+            check_cache(cache.get_ref()).map_err(|error| at(cache.span().start, error))?;
+        }
+        for key in &file.keys {
+            check_key(key.get_ref()).map_err(|error| at(key.span().start, error))?;
+        }
+        let fetch = file.fetch;
+        let parallel = |value: Option<Spanned<u64>>| -> Result<Option<usize>, ConfigError> {
+            let Some(value) = value else { return Ok(None) };
+            let number = usize::try_from(*value.get_ref()).unwrap_or(usize::MAX);
+            if (1..=PARALLEL_MAX).contains(&number) {
+                return Ok(Some(number));
+            }
+            Err(at(value.span().start, format!("a number from 1 to {PARALLEL_MAX} is due")))
+        };
+        let time = |value: Option<Spanned<String>>| -> Result<Option<Duration>, ConfigError> {
+            let Some(value) = value else { return Ok(None) };
+            let read = duration(value.get_ref());
+            read.map(Some).map_err(|error| at(value.span().start, error))
+        };
+        Ok(Self {
+            caches: file.caches.into_iter().map(Spanned::into_inner).collect(),
+            keys: file.keys.into_iter().map(Spanned::into_inner).collect(),
+            fetch: Fetch {
+                parallel_narinfos: parallel(fetch.parallel_narinfos)?,
+                parallel_nars: parallel(fetch.parallel_nars)?,
+                stall_timeout: time(fetch.stall_timeout)?,
+                give_up_after: time(fetch.give_up_after)?,
+            },
+        })
+    }
+}
+
+/// Line and column, from 1, of a byte.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let mut end = offset.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let before = &text[..end];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
+    (line, column)
+}
+
+fn check_cache(text: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(text)
+        .map_err(|error| format!("{text:?} is no URL ({error}); write \"https://HOST/PATH\""))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        let scheme = url.scheme();
+        return Err(format!("caches are asked over http or https, not {scheme}: {text:?}"));
+    }
+    if url.password().is_some() || !url.username().is_empty() {
+        return Err("a cache's URL with a password in it: this file is read by everybody".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{text:?}: leave out what begins with ? or #"));
+    }
+    Ok(())
+}
+
+fn check_key(text: &str) -> Result<(), String> {
+    store::signature::PublicKey::parse(text).map(drop).map_err(|error| error.to_string())
+}
+
+/// `500ms`, `30s`, `5m`, `1h`: a number and its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time; write a number and ms, s, m or h: \"30s\"");
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit_ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let duration = Duration::from_millis(number.saturating_mul(unit_ms));
+    if duration.is_zero() || duration > DURATION_MAX {
+        return Err(format!("{text:?}: more than nothing and at most a day is due"));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests;

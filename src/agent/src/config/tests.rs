@@ -1,0 +1,67 @@
+//! The configuration as people write it, and as they get it wrong.
+
+use super::*;
+
+const KEY: &str = "cache:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+fn error(text: &str) -> String {
+    Config::parse("agent.toml", text).expect_err("it is wrong").to_string()
+}
+
+/// All of it, and none of it.
+#[test]
+fn what_is_right_is_read() {
+    let text = format!(
+        "caches = [\"http://10.0.0.1:8080\", \"https://cache.example.org/web\"]\nkeys = [\"{KEY}\"]\n\
+         [fetch]\nparallel-narinfos = 16\nparallel-nars = 4\nstall-timeout = \"30s\"\n\
+         give-up-after = \"5m\"\n"
+    );
+    let config = Config::parse("agent.toml", &text).expect("right");
+    assert_eq!(config.caches.len(), 2);
+    assert_eq!(config.keys, [KEY]);
+    assert_eq!(config.fetch.parallel_narinfos, Some(16));
+    assert_eq!(config.fetch.give_up_after, Some(Duration::from_secs(300)));
+    assert_eq!(Config::parse("agent.toml", "").expect("nothing"), Config::default());
+    let missing = Path::new("/nowhere/agent.toml");
+    assert_eq!(Config::load(missing).expect("it may be missing"), Config::default());
+}
+
+/// Each mistake is told with its place and what to write instead.
+#[test]
+fn mistakes_have_a_place_and_a_cure() {
+    for (text, place, cure) in [
+        ("caches = [\n  \"10.0.0.1:80\",\n]\n", "agent.toml:2:3: ", "https://HOST"),
+        ("caches = [\"file:///cache\"]\n", "agent.toml:1:11: ", "http or https"),
+        ("caches = [\"https://me:pw@host/\"]\n", "agent.toml:1:11: ", "password"),
+        ("keys = [\"cache\"]\n", "agent.toml:1:9: ", "NAME:BASE64"),
+        ("cashes = []\n", "agent.toml:1:1: ", "caches"),
+        ("[fetch]\nparallel-nars = 0\n", "agent.toml:2:17: ", "1 to 256"),
+        ("[fetch]\nstall-timeout = \"soon\"\n", "agent.toml:2:17: ", "\"30s\""),
+        ("[fetch]\nstall-timeout = \"0s\"\n", "agent.toml:2:17: ", "more than nothing"),
+        ("[fetch]\nstall-timeout = 30\n", "agent.toml:2:17: ", "string"),
+        ("caches = [\n", "agent.toml:", "array"),
+    ] {
+        let said = error(text);
+        assert!(said.starts_with(place), "{text:?}: {said}");
+        assert!(said.contains(cure), "{text:?}: {said}");
+    }
+}
+
+/// Lists have an end.
+#[test]
+fn lists_are_bounded() {
+    let caches = vec!["\"http://host/\""; CACHES_MAX + 1].join(", ");
+    assert!(error(&format!("caches = [{caches}]\n")).contains("more than 16 caches"));
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("agent.toml");
+    std::fs::write(&path, vec![b'\n'; CONFIG_BYTES_MAX + 1]).expect("written");
+    assert!(Config::load(&path).expect_err("too long").to_string().contains("longer than"));
+}
+
+/// Letters of several bytes count as one column.
+#[test]
+fn columns_are_letters() {
+    assert_eq!(position("é = 1\nab", 2), (1, 2));
+    assert_eq!(position("é = 1\nab", 8), (2, 2));
+    assert_eq!(position("", 99), (1, 1));
+}

@@ -1,0 +1,178 @@
+//! The way to the supervisor: calls that are repeated until there is an answer.
+//!
+//! All verbs of a swap bear repetition (they carry the swap's id), and PID 1 keeps the socket and
+//! restarts who listens on it. So a supervisor that dies in the middle of a call costs a pause, and
+//! nobody here has to know of it.
+
+use crate::limits::{AWAY_SAID_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS};
+use control::client::{CallError, Client, TaskRequest};
+use control::types::{App, Task, TaskEnd};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Asks the supervisor.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    socket: PathBuf,
+}
+
+/// A task of an app, to be run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Which swap it belongs to.
+    pub swap: String,
+    /// Which task.
+    pub task: Task,
+    /// Program and arguments.
+    pub program: Vec<String>,
+    /// Whose closure it is.
+    pub closure: String,
+    /// The lease in milliseconds; renewed here for as long as somebody waits.
+    pub lease_ms: u64,
+}
+
+/// Renewals within one lease: two may be late or lost.
+const RENEWALS: u64 = 3;
+
+/// Pauses between tries: they double from the shortest to the longest.
+struct Patience {
+    pause_ms: u64,
+    since: Instant,
+    is_said: bool,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { pause_ms: RECONNECT_MIN_MS, since: Instant::now(), is_said: false }
+    }
+
+    /// Rests after a try that got no answer.
+    async fn rest(&mut self, error: &str) {
+        let away = self.since.elapsed();
+        if !self.is_said && away >= Duration::from_millis(AWAY_SAID_MS) {
+            self.is_said = true;
+            tracing::warn!("no answer from the supervisor: {error}; it is asked again and again");
+        }
+        sleep(Duration::from_millis(self.pause_ms)).await;
+        self.pause_ms = (self.pause_ms * 2).min(RECONNECT_MAX_MS);
+    }
+}
+
+impl Supervisor {
+    /// The one that listens there.
+    #[must_use]
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Calls until there is an answer. A host that goes down answers nothing: this process ends
+    /// with it.
+    ///
+    /// # Errors
+    /// What the supervisor itself said no with.
+    pub async fn ask<T>(
+        &self,
+        call: impl AsyncFn(&mut Client) -> Result<T, CallError>,
+    ) -> Result<T, control::Error> {
+        let mut patience = Patience::new();
+        loop {
+            let error = match self.once(&call).await {
+                Ok(answer) => return Ok(answer),
+                Err(CallError::Answered(error @ control::Error::ShuttingDown { .. })) => {
+                    error.to_string()
+                }
+                Err(CallError::Answered(error)) => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            patience.rest(&error).await;
+        }
+    }
+
+    async fn once<T>(
+        &self,
+        call: &impl AsyncFn(&mut Client) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let mut client = Client::connect(&self.socket).await?;
+        call(&mut client).await
+    }
+
+    /// All apps of the host.
+    ///
+    /// # Errors
+    /// As [`Supervisor::ask`].
+    pub async fn apps(&self) -> Result<Vec<App>, control::Error> {
+        self.ask(async |client| client.apps().await).await.map(|list| list.apps)
+    }
+
+    /// Tells of an app, now and at each change, for as long as it is polled. Returns when the host
+    /// has no such app any more.
+    pub async fn watch(&self, app: &str, mut tell: impl AsyncFnMut(App)) {
+        let mut patience = Patience::new();
+        loop {
+            match self.watch_once(app, &mut tell, &mut patience).await {
+                Ok(()) => patience.rest("it ended the watch").await,
+                Err(CallError::Answered(error)) => {
+                    tracing::warn!("{app} is not watched any more: {error}");
+                    return;
+                }
+                Err(error) => patience.rest(&error.to_string()).await,
+            }
+        }
+    }
+
+    async fn watch_once(
+        &self,
+        app: &str,
+        tell: &mut impl AsyncFnMut(App),
+        patience: &mut Patience,
+    ) -> Result<(), CallError> {
+        let mut client = Client::connect(&self.socket).await?;
+        let mut replies = client.watch_app(app, true).await?;
+        while let Some(reply) = replies.next().await? {
+            *patience = Patience::new();
+            tell(reply.app).await;
+        }
+        Ok(())
+    }
+
+    /// Runs a task to its end, and renews its lease meanwhile. Dropping this stops the renewals:
+    /// PID 1 then kills the task when its lease is over.
+    ///
+    /// # Errors
+    /// As [`Supervisor::ask`].
+    pub async fn run(&self, app: &str, run: &Run) -> Result<TaskEnd, control::Error> {
+        let request = TaskRequest {
+            app,
+            swap: &run.swap,
+            task: run.task,
+            program: &run.program,
+            closure: &run.closure,
+            lease_ms: run.lease_ms,
+        };
+        let end = self.ask(async |client| client.run_task(request).await);
+        tokio::select! {
+            end = end => end,
+            never = self.renew(app, run) => match never {},
+        }
+    }
+
+    async fn renew(&self, app: &str, run: &Run) -> std::convert::Infallible {
+        if run.lease_ms == 0 {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            sleep(Duration::from_millis(run.lease_ms / RENEWALS)).await;
+            let renewed = self
+                .ask(async |client| client.renew_task(app, &run.swap, run.task, run.lease_ms).await)
+                .await;
+            // Over in this moment, or not begun yet: the answer of the run itself will tell.
+            if let Err(error) = renewed {
+                tracing::info!("{app}: the lease of {} is not renewed: {error}", run.task.word());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
