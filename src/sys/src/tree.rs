@@ -242,3 +242,59 @@ impl Level {
         Ok(Self { name: name.to_owned(), entries: Dir::new(directory)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Removal takes read-only trees and names of any bytes, leaves what links point to, and says
+    /// when there was nothing.
+    #[test]
+    fn trees_are_removed_whole_and_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let parent = open_path(directory.path()).expect("open");
+        let parent = parent.as_fd();
+        let (name, strange) = (OsStr::new("tree"), OsStr::from_bytes(b"\xff\n"));
+        let root = make_directory(parent, name).expect("make");
+        let inner = make_directory(root.as_fd(), strange).expect("make");
+        make_file(inner.as_fd(), strange).expect("make");
+        make_symlink(inner.as_fd(), OsStr::new("up"), b"../..", 1).expect("make");
+        settle(inner, 0o555, 1).expect("settle");
+        settle(root, 0o555, 1).expect("settle");
+        std::fs::write(directory.path().join("beside"), "").expect("write");
+        assert_eq!(look(parent, name).expect("look"), Kind::Directory);
+        assert!(remove(parent, name).expect("remove"));
+        assert!(!remove(parent, name).expect("nothing to remove"));
+        assert_eq!(list(parent, 1).expect("list"), [OsString::from("beside")]);
+        let error = list(parent, 0).expect_err("more than none");
+        assert_eq!(error.raw_os_error(), Some(libc::E2BIG));
+    }
+
+    /// A mode is what was asked for, whatever the umask takes from new files.
+    #[test]
+    fn modes_are_exact() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let parent = open_path(directory.path()).expect("open");
+        let file = make_file(parent.as_fd(), OsStr::new("file")).expect("make");
+        settle(&file, 0o777, 1).expect("settle");
+        let facts = file.metadata().expect("facts");
+        assert_eq!(facts.permissions().mode() & 0o7777, 0o777);
+        assert_eq!(std::os::unix::fs::MetadataExt::mtime(&facts), 1);
+        let kind = look(parent.as_fd(), OsStr::new("file")).expect("look");
+        assert_eq!(kind, Kind::File { executable: true, size: 0 });
+    }
+
+    /// A tree that is too deep is refused, not followed to the end of the descriptors.
+    #[test]
+    fn removal_has_a_bound() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut level = open_path(directory.path()).expect("open");
+        for _ in 0..=REMOVE_LEVELS_MAX {
+            level = make_directory(level.as_fd(), OsStr::new("d")).expect("make");
+        }
+        let parent = open_path(directory.path()).expect("open");
+        let error = remove(parent.as_fd(), OsStr::new("d")).expect_err("too deep");
+        assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
+    }
+}
