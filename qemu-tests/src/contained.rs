@@ -38,8 +38,8 @@ pub const READ_GROUP: u32 = 64_002;
 pub const NOBODY: u32 = 64_009;
 
 /// The programs of the triple, and the one that services run.
-pub const PROGRAMS: [&str; 4] =
-    ["rollinit-init", "rollinit-supervisor", "rollinit", "rollinit-testapp"];
+pub const PROGRAMS: [&str; 5] =
+    ["rollinit-init", "rollinit-supervisor", "rollinit-agent", "rollinit", "rollinit-testapp"];
 
 /// How PID 1 is contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Contained {
         let folder = TempDir::with_prefix("rollinit-").context("make a folder")?;
         // Other users run the command line, and their services' programs lie here.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        for name in ["definitions", "run"] {
+        for name in ["definitions", "profiles", "run"] {
             std::fs::create_dir(folder.path().join(name)).context("make a folder")?;
         }
         let groups =
@@ -157,6 +157,13 @@ impl Contained {
     #[must_use]
     pub fn definitions(&self) -> PathBuf {
         self.path("definitions")
+    }
+
+    /// Where the profiles of apps are.
+    #[must_use]
+    pub fn profiles(&self) -> PathBuf {
+        let of_store = self.path("nix/var/nix/profiles/rollinit");
+        if of_store.is_dir() { of_store } else { self.path("profiles") }
     }
 
     /// The control socket.
@@ -193,7 +200,9 @@ impl Contained {
     /// `unshare` is missing, or refused.
     pub fn start(&mut self, place: Place) -> Result<()> {
         const ENTER: &str = "echo $$ > \"$0/init/cgroup.procs\" && exec unshare \"$@\"";
-        const MOUNT: &str = "mount --bind \"$0\" /etc/group && exec \"$@\"";
+        // A store of the test's own lies where store paths say it does, in this namespace alone.
+        const MOUNT: &str = "mount --bind \"$0\" /etc/group \
+             && if [ -d \"$1\" ]; then mount --bind \"$1\" /nix; fi && shift && exec \"$@\"";
         self.place = place;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", ENTER]).arg(self.cgroup.path()).arg("--mount");
@@ -201,9 +210,11 @@ impl Contained {
             command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
         }
         command.args(["--", "/bin/sh", "-c", MOUNT]).arg(self.path("group"));
+        command.arg(self.path("nix"));
         command.arg(self.program("rollinit-init")).arg("--contained");
         command.arg("--supervisor").arg(self.program("rollinit-supervisor"));
         command.arg("--definitions").arg(self.definitions());
+        command.arg("--profiles").arg(self.profiles());
         command.arg("--run").arg(self.path("run"));
         command.arg("--cgroup").arg(self.cgroup.path());
         let (reader, writer) = std::io::pipe().context("make a pipe")?;

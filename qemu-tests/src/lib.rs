@@ -4,6 +4,7 @@
 //! generator, small test apps.
 //! May touch: processes that it started itself, loopback, `target/`.
 //! Never: be linked into anything that ships.
+pub mod apphost;
 pub mod cache;
 pub mod contained;
 pub mod guest;
