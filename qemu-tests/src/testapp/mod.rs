@@ -25,9 +25,11 @@ const USAGE: &str = "\
 usage: rollinit-testapp MODE [OPTION …]
 
   web [--port N] [--version V] [--served FILE] [--up-status N] [--sick-after-ms N]
-      [--never-accept]      HTTP server on LISTEN_FDS, or on PORT of all addresses. Answers with
+      [--never-accept] [--shut-down]
+                            HTTP server on LISTEN_FDS, or on PORT of all addresses. Answers with
                             its VERSION; appends \"VERSION PID PATH ID\" to FILE for every request;
-                            /up says N, or 503 after a while; or nothing is ever accepted
+                            /up says N, or 503 after a while; or nothing is ever accepted; or the
+                            listener is shut down, for all who hold it, at the end
   task TEXT [--code N] [--after-ms N] [--note FILE]
                             prints TEXT, adds it to FILE, waits, exits with CODE (default 0)
   notify [--delay-ms N] [--status TEXT] [--main-pid] [--never]
@@ -44,6 +46,7 @@ usage: rollinit-testapp MODE [OPTION …]
   witness PATH NAME [--ready-ms N] [--ready-when FILE] [--stop-ms N]
                             appends \"NAME starts\", \"NAME is ready\", \"NAME stops\" to PATH
   relay PORT SOCKET         carries connections from a TCP port to a Unix socket
+  stdio ADDRESS:PORT        carries standard input and output to and from a TCP server
   net ADDRESS/PREFIX [GATEWAY]
                             gives lo and the first Ethernet interface their addresses
 ";
@@ -120,6 +123,7 @@ fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
         "forkbomb" => process::fork_bomb(arguments),
         "witness" => notify::witness(arguments),
         "relay" => relay::run(arguments),
+        "stdio" => relay::stdio(arguments),
         "net" => net::run(arguments),
         "--help" | "-h" | "help" => {
             print!("{USAGE}");

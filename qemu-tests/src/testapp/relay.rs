@@ -1,10 +1,13 @@
-//! A way from a guest's network to a Unix socket inside: bytes in both directions, nothing else.
+//! Ways for bytes in both directions and nothing else: from a guest's network to a Unix socket
+//! inside, and from QEMU's end of a guest's connection to a server of this machine.
 
 use super::arguments::Arguments;
 use super::{Outcome, at};
 use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 
 /// `relay PORT SOCKET`: each connection to PORT is one to SOCKET, until either side ends it.
 pub(super) fn run(arguments: &mut Arguments) -> Outcome {
@@ -18,6 +21,23 @@ pub(super) fn run(arguments: &mut Arguments) -> Outcome {
         let inside = UnixStream::connect(&socket).map_err(at(format_args!("connect {socket}")))?;
         std::thread::spawn(move || join(&outside, &inside));
     }
+}
+
+/// `stdio ADDRESS:PORT`: standard input and output are the other end of a connection there.
+pub(super) fn stdio(arguments: &mut Arguments) -> Outcome {
+    let address: SocketAddr = arguments.needed("ADDRESS:PORT")?;
+    arguments.finish()?;
+    let server = TcpStream::connect(address).map_err(at(format_args!("connect to {address}")))?;
+    let upward = server.try_clone().map_err(at("duplicate a socket"))?;
+    std::thread::spawn(move || {
+        let _ = copy(&mut io::stdin().lock(), &mut &upward);
+        let _ = upward.shutdown(Shutdown::Write);
+    });
+    // Not through `Stdout`, which holds back what has no end of line.
+    let output = io::stdout().as_fd().try_clone_to_owned().map_err(at("standard output"))?;
+    copy(&mut &server, &mut std::fs::File::from(output)).map_err(at("carry an answer"))?;
+    // Whoever asked has gone, or the server has: nothing is left for the other direction.
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Copies until one side ends; then both end.

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -73,6 +74,7 @@ struct State {
 pub(super) fn run(arguments: &mut Arguments) -> Outcome {
     let port: Option<u16> = arguments.option_if_any("--port")?;
     let never_accepts = arguments.flag("--never-accept");
+    let shuts_down = arguments.flag("--shut-down");
     let behaviour = Behaviour::read(arguments)?;
     arguments.finish()?;
     let termination = Termination::watch()?;
@@ -88,6 +90,10 @@ pub(super) fn run(arguments: &mut Arguments) -> Outcome {
     notify::say("READY=1")?;
     server.accept(&listener)?;
     notify::say("STOPPING=1")?;
+    if shuts_down {
+        // For all who hold it, as some servers do.
+        sys::rendezvous::shut_down(listener.as_fd()).map_err(at("shut the listener down"))?;
+    }
     drop(listener);
     server.await_open(0);
     Ok(ExitCode::SUCCESS)

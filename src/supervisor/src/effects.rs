@@ -51,6 +51,7 @@ impl Shell {
                 self.request("remember", &key, &Request::Set(set), Vec::new())?;
             }
             Effect::Deadline { key, incarnation, deadline_ns } => {
+                self.groups.spoil(&key);
                 let deadline_ns = Some(deadline_ns);
                 let deadline = Deadline { key: &key, incarnation, deadline_ns };
                 self.request("limit", &key, &Request::Deadline(deadline), Vec::new())?;

@@ -6,7 +6,7 @@
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Bytes of an interface's name without its NUL (`IFNAMSIZ` less one).
@@ -21,6 +21,18 @@ pub fn enter_own_namespace() -> io::Result<()> {
     // SAFETY: CLONE_NEWNET makes no descriptor invalid: a socket stays in the namespace it is of.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET)? };
     crate::link::bring_up("lo")
+}
+
+/// Connects from one of this host's addresses: what a probe does, so that it is told from users.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and connect(2).
+pub fn connect_from(source: Ipv4Addr, target: SocketAddr) -> io::Result<TcpStream> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    rustix::net::connect(&socket, &target)?;
+    Ok(socket.into())
 }
 
 /// Sets up the interfaces of this network namespace.

@@ -65,11 +65,7 @@ impl Side {
 }
 
 fn connect_from(source: Ipv4Addr) -> TcpStream {
-    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&socket, &SocketAddr::from((source, 0))).unwrap();
-    connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))).unwrap();
-    socket.into()
+    network::connect_from(source, SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))).unwrap()
 }
 
 fn connect_many(source: Ipv4Addr) -> Vec<TcpStream> {
