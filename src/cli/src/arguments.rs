@@ -1,10 +1,14 @@
 //! What can be asked for on the command line, and how `--help` explains it.
 
-use clap::{Parser, Subcommand};
+use crate::times;
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Environment variable that names the control socket when `--socket` does not.
 pub const SOCKET_VARIABLE: &str = "ROLLINIT_SOCKET";
+
+/// Environment variable that names the agent's socket when `--agent` does not.
+pub const AGENT_VARIABLE: &str = "ROLLINIT_AGENT";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -15,30 +19,46 @@ Exit codes:
   4  you may not do that; the error says which role it takes
   5  there is no such service
   6  the supervisor refused: the host goes down, or too much is asked at once
+ 10-14  how a swap ended; see `rollinit swap --help`
 
 Roles: group `rollinit-read` may look, group `rollinit` may also start and stop
-services, root may do everything. A process of a service may look at most.
+services and swap apps, root may do everything. A process of a service may look
+at most, unless its definition says more.
 
 Environment:
   ROLLINIT_SOCKET  the control socket, if --socket is not given
+  ROLLINIT_AGENT   the agent's socket, if --agent is not given
   NO_COLOR         no colours, even on a terminal
   COLUMNS          the width of the screen, if it is not 80";
 
-/// Look at the services of this host, start and stop them, read their output.
+const SWAP_CODES: &str = "\
+Exit codes, beside those of every command:
+  0   committed, or what was asked for serves already
+  10  it failed and was rolled back: the previous release serves
+  11  it failed, and so did the way back: the app needs you
+  12  refused: nothing was changed
+  13  superseded: another swap of the app took its place
+  14  you stopped watching; it goes on";
+
+/// Look at the services of this host, start and stop them, swap its apps.
 ///
-/// Asks the supervisor over its control socket, except for `check`, which works
-/// offline. `rollinit COMMAND --help` tells all about a command.
+/// Asks the supervisor over its control socket, and the agent about swaps; `check`
+/// works offline. `rollinit COMMAND --help` tells all about a command.
 #[derive(Debug, Parser)]
 #[command(name = "rollinit", version, after_help = EXIT_CODES, verbatim_doc_comment)]
 #[command(propagate_version = true, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// Print JSON: one line, or one for each record of `logs` and `events`
-    #[arg(long, global = true)]
+    /// Print JSON: one line, or one for each line of a feed
+    #[arg(long, global = true, display_order = 900)]
     pub json: bool,
 
     /// The control socket [default: /run/rollinit/supervisor]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", display_order = 901)]
     socket: Option<PathBuf>,
+
+    /// The agent's socket [default: `agent` beside the other]
+    #[arg(long, global = true, value_name = "PATH", display_order = 902)]
+    agent: Option<PathBuf>,
 
     #[command(subcommand)]
     pub command: Command,
@@ -73,7 +93,7 @@ pub enum Command {
         name: Option<String>,
     },
 
-    /// Show processes, memory and processor time of each service that runs
+    /// Show processes, memory and processor time of each running service
     ///
     /// The figures are those of the service's cgroup: all its processes together. A
     /// dash stands where the kernel keeps no such figure (without the memory or cpu
@@ -130,6 +150,9 @@ pub enum Command {
         /// Begin with the last so many lines
         #[arg(short = 'n', long, value_name = "LINES", default_value_t = 100)]
         lines: u32,
+        /// What an app wrote while this swap was under way, old and new side
+        #[arg(long, value_name = "ID", conflicts_with_all = ["name", "follow", "lines"])]
+        swap: Option<String>,
     },
 
     /// Print what happened to services: starts, ends, restarts, orders
@@ -140,6 +163,79 @@ pub enum Command {
         /// Go on with new events as they happen, until interrupted
         #[arg(short, long)]
         follow: bool,
+    },
+
+    /// Swap an app for another closure, or go back if it is not healthy
+    ///
+    /// Fetches what is missing, migrates, starts the new release beside the old one,
+    /// asks it whether it is healthy, and only then lets users reach it. What fails
+    /// on the way is taken back. A line for each step:
+    ///   plan      what is missing, and whether there is room
+    ///   fetch     bring it, check it, register it
+    ///   migrate   the release's own bin/migrate
+    ///   start     the new release runs; users stay where they are
+    ///   gate      it is asked until it is healthy, or the time is over
+    ///   switch    new connections go to it
+    ///   hook      the app's own look at itself
+    ///   bake      it has to stay healthy while the old one still runs
+    ///   drain     the old one finishes its requests and goes
+    ///   commit    a boot starts the new one from now on
+    ///   rollback  the way back
+    ///
+    /// Ctrl-C only stops watching: the swap goes on, and `rollinit swaps --follow ID`
+    /// watches it again.
+    #[command(verbatim_doc_comment, after_help = SWAP_CODES)]
+    Swap {
+        /// The app
+        app: String,
+        /// The store path; of one it had before the name or hash: 9q1c...
+        path: String,
+        #[command(flatten)]
+        how: SwapHow,
+    },
+
+    /// Swap an app back to its previous generation, or to another one
+    ///
+    /// The same as a swap to that generation's path, without its bin/migrate: what a
+    /// migration did stays done.
+    #[command(verbatim_doc_comment, after_help = SWAP_CODES)]
+    Rollback {
+        /// The app
+        app: String,
+        /// The generation, if not the previous one
+        generation: Option<u64>,
+        /// Return as soon as it has begun
+        #[arg(long)]
+        detach: bool,
+    },
+
+    /// Keep what `swap --test` swapped in
+    ///
+    /// Counts only if it is asked over a connection that was opened after the switch:
+    /// so it shows that you still get in.
+    #[command(verbatim_doc_comment)]
+    Confirm {
+        /// The app
+        app: String,
+    },
+
+    /// List the generations of an app
+    ///
+    /// `now` marks the one that a boot starts, `prev` the one that `rollback` goes to.
+    #[command(verbatim_doc_comment)]
+    Generations {
+        /// The app
+        app: String,
+    },
+
+    /// List the swaps of an app or of all, newest first, or watch one
+    #[command(verbatim_doc_comment, after_help = SWAP_CODES)]
+    Swaps {
+        /// The app; all if none is named
+        app: Option<String>,
+        /// Watch this one to its end, as `swap` does
+        #[arg(short, long, value_name = "ID", conflicts_with = "app")]
+        follow: Option<String>,
     },
 
     /// Check the definitions in a directory, without a supervisor
@@ -173,20 +269,55 @@ pub enum Command {
     Halt,
 }
 
+/// How to swap.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SwapHow {
+    /// Undo it unless `rollinit confirm` comes in time; never migrates
+    #[arg(long)]
+    pub test: bool,
+    /// With --test: the time in which it has to be confirmed, as 90s or 5m
+    #[arg(long, value_name = "TIME", requires = "test", value_parser = times::milliseconds)]
+    pub within: Option<u64>,
+    /// Say what would be fetched and whether there is room, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Try a path again that failed before
+    #[arg(long)]
+    pub force: bool,
+    /// Return as soon as it has begun
+    #[arg(long)]
+    pub detach: bool,
+}
+
 impl Command {
     /// It asks one question, prints nothing before the answer, and may be asked again.
     pub fn is_question(&self) -> bool {
-        matches!(self, Command::Status { .. } | Command::Ps)
+        matches!(
+            self,
+            Command::Status { .. }
+                | Command::Ps
+                | Command::Generations { .. }
+                | Command::Swaps { follow: None, .. }
+        )
     }
 }
 
 impl Arguments {
     /// The control socket: as given, else as in the environment, else the usual one.
     pub fn socket(&self) -> PathBuf {
-        let named = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
-        self.socket
-            .clone()
-            .or_else(|| named.map(PathBuf::from))
-            .unwrap_or_else(|| PathBuf::from(control::SOCKET_PATH))
+        let named = || named_by(SOCKET_VARIABLE);
+        let usual = || PathBuf::from(control::SOCKET_PATH);
+        self.socket.clone().or_else(named).unwrap_or_else(usual)
     }
+
+    /// The agent's socket: as given, else as in the environment, else beside the control socket.
+    pub fn agent(&self) -> PathBuf {
+        let named = || named_by(AGENT_VARIABLE);
+        let beside = || self.socket().with_file_name("agent");
+        self.agent.clone().or_else(named).unwrap_or_else(beside)
+    }
+}
+
+fn named_by(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }

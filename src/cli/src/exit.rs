@@ -2,6 +2,7 @@
 
 use crate::screen::{Screen, printable};
 use control::Error;
+use control::agent::{self, OutcomeKind};
 use control::client::CallError;
 use serde::Serialize;
 use std::io;
@@ -23,6 +24,28 @@ pub enum Code {
     NoSuchService = 5,
     /// The supervisor refused.
     Refused = 6,
+    /// A swap failed, and the previous release serves.
+    RolledBack = 10,
+    /// A swap failed, and so did the way back.
+    FailedBack = 11,
+    /// The agent refused: nothing was changed.
+    SwapRefused = 12,
+    /// Another swap took its place.
+    Superseded = 13,
+    /// Nobody watches it any more; it goes on.
+    Detached = 14,
+}
+
+impl From<OutcomeKind> for Code {
+    fn from(kind: OutcomeKind) -> Code {
+        match kind {
+            OutcomeKind::Committed | OutcomeKind::NothingToDo | OutcomeKind::Planned => Code::Done,
+            OutcomeKind::RolledBack => Code::RolledBack,
+            OutcomeKind::FailedBack => Code::FailedBack,
+            OutcomeKind::Refused => Code::SwapRefused,
+            OutcomeKind::Superseded => Code::Superseded,
+        }
+    }
 }
 
 /// The word for a supervisor that was reached and ended before it answered.
@@ -97,32 +120,92 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<CallError> for Failure {
-    fn from(error: CallError) -> Failure {
+/// Who is at the other end, and what its errors mean here.
+trait Answers: Sized {
+    /// Its name, for a person.
+    const SERVER: &'static str;
+    /// How to look at it again.
+    const LOOK: &'static str;
+    /// The failure that one of its errors is.
+    fn failure(self) -> Failure;
+}
+
+impl Answers for Error {
+    const SERVER: &'static str = "supervisor";
+    const LOOK: &'static str = "rollinit status";
+    fn failure(self) -> Failure {
+        answered(&self)
+    }
+}
+
+impl Answers for agent::Error {
+    const SERVER: &'static str = "agent";
+    const LOOK: &'static str = "rollinit swaps";
+    fn failure(self) -> Failure {
+        agent_answered(&self)
+    }
+}
+
+impl<E: Answers> From<CallError<E>> for Failure {
+    fn from(error: CallError<E>) -> Failure {
+        let message = error_text(&error);
         match error {
-            CallError::Answered(error) => answered(&error),
-            CallError::Connect { socket, error } => unreachable(&socket, &error),
+            CallError::Answered(error) => error.failure(),
+            CallError::Connect { socket, error } => unreachable(E::SERVER, &socket, &error),
             CallError::Broken { .. } => Failure {
                 code: Code::Unreachable,
                 kind: WENT_AWAY,
-                message: error.to_string(),
-                cures: vec![
-                    "The supervisor was restarted, or has too many callers; look again with \
-                     `rollinit status`."
-                        .to_owned(),
-                ],
+                message,
+                cures: vec![format!(
+                    "The {} was restarted, or has too many callers; look again with `{}`.",
+                    E::SERVER,
+                    E::LOOK
+                )],
             },
             CallError::Foreign { .. } => Failure {
                 code: Code::Unreachable,
                 kind: "not_understood",
-                message: error.to_string(),
-                cures: vec!["Is this rollinit as old as the supervisor that runs?".to_owned()],
+                message,
+                cures: vec![format!("Is this rollinit as old as the {} that runs?", E::SERVER)],
             },
         }
     }
 }
 
-/// An error that the supervisor answered.
+/// What broke, in words; an answered error has its own.
+fn error_text<E>(error: &CallError<E>) -> String {
+    match error {
+        CallError::Answered(_) => String::new(),
+        CallError::Connect { socket, error } => format!("cannot connect to {socket}: {error}"),
+        CallError::Broken { socket, method, error } => {
+            format!("{socket}: the connection ended before the answer to {method} came: {error}")
+        }
+        CallError::Foreign { socket, method, error } => {
+            format!("{socket}: the answer to {method} is not understood: {error}")
+        }
+    }
+}
+
+/// The agent's answer was no.
+fn agent_answered(error: &agent::Error) -> Failure {
+    use agent::Error;
+    let (code, kind, cures) = match error {
+        Error::NoSuchApp { .. } => (Code::NoSuchService, "no_such_app", Vec::new()),
+        Error::NoSuchSwap { .. } => (Code::NoSuchService, "no_such_swap", Vec::new()),
+        Error::NoSuchGeneration { .. } => (Code::NoSuchService, "no_such_generation", Vec::new()),
+        Error::NotPermitted { needs, .. } => {
+            (Code::NotPermitted, "not_permitted", vec![role_cure(needs)])
+        }
+        Error::Refused { .. } => (Code::SwapRefused, "refused", Vec::new()),
+        Error::Failed { .. } => {
+            let cure = "`rollinit swaps` and `rollinit logs rollinit-agent` tell more.".to_owned();
+            (Code::Failed, "failed", vec![cure])
+        }
+    };
+    Failure { code, kind, message: error.to_string(), cures }
+}
+
+/// The supervisor's answer was no.
 fn answered(error: &Error) -> Failure {
     let (code, kind, cures) = match error {
         Error::NoSuchService { .. } => (Code::NoSuchService, "no_such_service", Vec::new()),
@@ -155,8 +238,15 @@ fn role_cure(role: &str) -> String {
 }
 
 /// No connection came about.
-fn unreachable(socket: &str, error: &io::Error) -> Failure {
+fn unreachable(server: &str, socket: &str, error: &io::Error) -> Failure {
     let cure = match error.kind() {
+        io::ErrorKind::NotFound if server == "agent" => {
+            "There is no such socket. Does this host have apps? Another path is given with \
+             --agent or ROLLINIT_AGENT."
+        }
+        io::ErrorKind::ConnectionRefused if server == "agent" => {
+            "The socket is there and nobody listens: `rollinit status rollinit-agent`."
+        }
         io::ErrorKind::NotFound => {
             "There is no such socket. Does rollinit run on this host? Another path is given with \
              --socket or ROLLINIT_SOCKET."
@@ -172,7 +262,7 @@ fn unreachable(socket: &str, error: &io::Error) -> Failure {
     Failure {
         code: Code::Unreachable,
         kind: "unreachable",
-        message: format!("cannot reach the supervisor at {socket}: {error}"),
+        message: format!("cannot reach the {server} at {socket}: {error}"),
         cures: vec![cure.to_owned()],
     }
 }

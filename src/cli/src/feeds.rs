@@ -3,7 +3,9 @@
 use crate::exit::{Code, Failure};
 use crate::screen::{Screen, Tone, line_for_terminal, printable};
 use crate::times::{Anchor, Moment};
+use control::agent::client::{CallError, Client as AgentClient};
 use control::client::Client;
+use control::limits::LOG_LINES_MAX as LINES_OF_SWAP_MAX;
 use control::types::{Event, LogRecord};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -30,13 +32,34 @@ pub async fn logs(
         let anchor = Anchor::of_reply(batch.now_ns);
         lost(screen, batch.lost, "lines")?;
         for record in &batch.records {
-            let moment = anchor.moment(record.time_ns);
-            if screen.json {
-                screen.json(&Dated { time: moment.rfc_3339(), record })?;
-            } else {
-                day.heading(screen, &moment)?;
-                log_line(screen, &moment, record)?;
-            }
+            log_record(screen, &mut day, anchor, record)?;
+        }
+        screen.flush()?;
+    }
+    Ok(Code::Done)
+}
+
+/// Prints what an app wrote while one of its swaps was under way.
+pub async fn swap_logs(
+    client: &mut Client,
+    agent: &mut AgentClient,
+    swap: &str,
+    screen: &mut Screen,
+) -> Result<Code, Failure> {
+    let swaps = agent.swaps(None).await?.swaps;
+    let wanted = swaps.into_iter().find(|summary| summary.swap == swap);
+    let Some(wanted) = wanted else {
+        let error = control::agent::Error::NoSuchSwap { swap: swap.to_owned() };
+        return Err(CallError::Answered(error).into());
+    };
+    let window = wanted.started_ms..=wanted.ended_ms.unwrap_or(u64::MAX);
+    let mut day = Day::default();
+    let mut replies = client.logs(Some(&wanted.app), LINES_OF_SWAP_MAX, false).await?;
+    while let Some(batch) = replies.next().await? {
+        let anchor = Anchor::of_reply(batch.now_ns);
+        let of_swap = |record: &&LogRecord| window.contains(&anchor.wall_ms(record.time_ns));
+        for record in batch.records.iter().filter(of_swap) {
+            log_record(screen, &mut day, anchor, record)?;
         }
         screen.flush()?;
     }
@@ -69,8 +92,24 @@ pub async fn events(
     Ok(Code::Done)
 }
 
+fn log_record(
+    screen: &mut Screen,
+    day: &mut Day,
+    anchor: Anchor,
+    record: &LogRecord,
+) -> Result<(), Failure> {
+    let moment = anchor.moment(record.time_ns);
+    if screen.json {
+        screen.json(&Dated { time: moment.rfc_3339(), record })?;
+        return Ok(());
+    }
+    day.heading(screen, &moment)?;
+    log_line(screen, &moment, record)
+}
+
 fn log_line(screen: &mut Screen, moment: &Moment, record: &LogRecord) -> Result<(), Failure> {
-    let name = printable(&record.service);
+    // An app's two sides may both write: which one it was matters more than the app's name.
+    let name = printable(record.key.as_ref().unwrap_or(&record.service));
     let name = screen.tint(Tone::Strong, &name);
     screen.text(&format!("{} {name}: ", moment.time))?;
     // Broken base64 cannot come from our supervisor; the readable form is the best there is then.

@@ -1,28 +1,33 @@
-//! `rollinit`: the command line, a client of the supervisor's control socket.
+//! `rollinit`: the command line, a client of the supervisor's control socket and of the agent's.
 //!
-//! It touches that socket, the terminal it was started from, and, for `check`, the directory it is
-//! given. It keeps no state, needs no privilege of its own (the socket decides who may do what)
+//! It touches those sockets, the terminal it was started from, and, for `check`, the directory it
+//! is given. It keeps no state, needs no privilege of its own (the sockets decide who may do what)
 //! and never talks to PID 1.
 
+mod apps;
 mod arguments;
 mod change;
 mod check;
 mod exit;
 mod feeds;
+mod history;
 mod power;
 mod ps;
 mod screen;
 mod status;
+mod swap;
 mod times;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, SwapHow};
 use clap::Parser;
+use control::agent::client::{Client as Agent, SwapRequest};
 use control::client::Client;
 use control::types::ShutdownKind;
 use exit::{Code, Failure, WENT_AWAY};
 use screen::Screen;
 use std::path::Path;
 use std::process::ExitCode;
+use swap::Order;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -45,35 +50,90 @@ fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(|error| Failure::local("cannot start", &error))?;
     runtime.block_on(async {
-        let socket = arguments.socket();
-        match call(&arguments.command, &socket, screen).await {
-            // A supervisor is replaced while its socket stays: its successor answers the same
+        match call(arguments, screen).await {
+            // A server is replaced while its socket stays: its successor answers the same
             // question. Orders are not repeated; whether the first was carried out is not known.
             Err(failure) if failure.kind == WENT_AWAY && arguments.command.is_question() => {
-                call(&arguments.command, &socket, screen).await
+                call(arguments, screen).await
             }
             other => other,
         }
     })
 }
 
-async fn call(command: &Command, socket: &Path, screen: &mut Screen) -> Result<Code, Failure> {
-    let client = &mut Client::connect(socket).await?;
-    match command {
-        Command::Status { name } => status::run(client, name.as_deref(), screen).await,
-        Command::Ps => ps::run(client, screen).await,
-        Command::Start { names } => change::run(client, change::Verb::Start, names, screen).await,
-        Command::Stop { names } => change::run(client, change::Verb::Stop, names, screen).await,
-        Command::Restart { names } => {
-            change::run(client, change::Verb::Restart, names, screen).await
+async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failure> {
+    let (socket, agent_socket) = (arguments.socket(), arguments.agent());
+    let supervisor = || Client::connect(&socket);
+    let agent = || Agent::connect(&agent_socket);
+    match &arguments.command {
+        Command::Status { name } => {
+            status::run(&mut supervisor().await?, &agent_socket, name.as_deref(), screen).await
         }
-        Command::Logs { name, follow, lines } => {
+        Command::Ps => ps::run(&mut supervisor().await?, screen).await,
+        Command::Start { names } => {
+            change::run(&mut supervisor().await?, change::Verb::Start, names, screen).await
+        }
+        Command::Stop { names } => {
+            change::run(&mut supervisor().await?, change::Verb::Stop, names, screen).await
+        }
+        Command::Restart { names } => {
+            change::run(&mut supervisor().await?, change::Verb::Restart, names, screen).await
+        }
+        Command::Logs { swap: Some(swap), .. } => {
+            feeds::swap_logs(&mut supervisor().await?, &mut agent().await?, swap, screen).await
+        }
+        Command::Logs { name, follow, lines, swap: None } => {
+            let client = &mut supervisor().await?;
             feeds::logs(client, name.as_deref(), *lines, *follow, screen).await
         }
-        Command::Events { follow } => feeds::events(client, *follow, screen).await,
+        Command::Events { follow } => {
+            feeds::events(&mut supervisor().await?, *follow, screen).await
+        }
+        Command::Swap { app, path, how } => begin_swap(&agent_socket, app, path, how, screen).await,
+        Command::Rollback { app, generation, detach } => {
+            let order = Order::Rollback { app, generation: *generation, detach: *detach };
+            swap::run(&agent_socket, order, screen).await
+        }
+        Command::Swaps { follow: Some(id), .. } => {
+            swap::run(&agent_socket, Order::Follow(id), screen).await
+        }
+        Command::Swaps { app, follow: None } => {
+            history::swaps(&mut agent().await?, app.as_deref(), screen).await
+        }
+        Command::Generations { app } => {
+            history::generations(&mut agent().await?, app, screen).await
+        }
+        Command::Confirm { app } => history::confirm(&mut agent().await?, app, screen).await,
         Command::Check { directory } => check::run(directory, screen),
-        Command::Poweroff => power::run(client, ShutdownKind::Poweroff, screen).await,
-        Command::Reboot => power::run(client, ShutdownKind::Reboot, screen).await,
-        Command::Halt => power::run(client, ShutdownKind::Halt, screen).await,
+        Command::Poweroff => {
+            power::run(&mut supervisor().await?, ShutdownKind::Poweroff, screen).await
+        }
+        Command::Reboot => power::run(&mut supervisor().await?, ShutdownKind::Reboot, screen).await,
+        Command::Halt => power::run(&mut supervisor().await?, ShutdownKind::Halt, screen).await,
     }
+}
+
+/// Finds the path that is meant, and swaps.
+async fn begin_swap(
+    agent_socket: &Path,
+    app: &str,
+    path: &str,
+    how: &SwapHow,
+    screen: &mut Screen,
+) -> Result<Code, Failure> {
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        history::resolve(&mut Agent::connect(agent_socket).await?, app, path).await?
+    };
+    let request = SwapRequest {
+        app,
+        path: &path,
+        test: how.test,
+        confirm_within_ms: how.within,
+        dry_run: how.dry_run,
+        force: how.force,
+        detach: how.detach,
+    };
+    swap::run(agent_socket, Order::Swap(request), screen).await
 }

@@ -40,6 +40,8 @@ pub struct Screen {
     pub width: usize,
     /// stdout is a terminal.
     pub is_terminal: bool,
+    /// stdout is a terminal whose lines can be written anew.
+    pub moves_cursor: bool,
     colours: bool,
 }
 
@@ -49,14 +51,24 @@ impl Screen {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let width = variable("COLUMNS").parse().unwrap_or(WIDTH_DEFAULT);
         let is_terminal = io::stdout().is_terminal();
+        let is_dumb = variable("TERM") == "dumb";
         Screen {
             out: BufWriter::new(io::stdout()),
             json,
             width: width.clamp(WIDTH_MIN, WIDTH_MAX),
             is_terminal,
+            moves_cursor: is_terminal && !is_dumb,
             // https://no-color.org: set and not empty means no.
-            colours: is_terminal && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb",
+            colours: is_terminal && variable("NO_COLOR").is_empty() && !is_dumb,
         }
+    }
+
+    /// A screen of a test.
+    #[cfg(test)]
+    pub fn for_tests(width: usize, is_terminal: bool) -> Screen {
+        let out = BufWriter::new(io::stdout());
+        let moves_cursor = is_terminal;
+        Screen { out, json: false, width, is_terminal, moves_cursor, colours: false }
     }
 
     /// Writes text as it is.

@@ -1,11 +1,13 @@
 //! `rollinit status`: the host in one screen, or one service in full.
 
+use crate::apps::{self, Apps};
 use crate::exit::{Code, Failure};
 use crate::screen::{Screen, Tone, cut, printable, wrap};
 use crate::times::duration;
 use control::client::Client;
-use control::types::{Host, HostState, Problem, ServiceState, ServiceStatus, Status};
+use control::types::{App, Host, HostState, Problem, ServiceState, ServiceStatus, Status};
 use serde::Serialize;
+use std::path::Path;
 
 /// Columns that a name may take before it is cut.
 const NAME_WIDTH_MAX: usize = 20;
@@ -16,23 +18,27 @@ struct Stable<'a> {
     host: &'a Host,
     services: &'a [ServiceStatus],
     problems: &'a [Problem],
+    apps: &'a [App],
 }
 
 /// Shows the host and its services, or one service.
 pub async fn run(
     client: &mut Client,
+    agent: &Path,
     name: Option<&str>,
     screen: &mut Screen,
 ) -> Result<Code, Failure> {
     let status = client.status(name).await?;
+    let apps = apps::gather(client, agent, name, !screen.json).await?;
     let Status { host, services, problems, .. } = &status;
     if screen.json {
-        screen.json(&Stable { host, services, problems })?;
+        screen.json(&Stable { host, services, problems, apps: &apps.list })?;
     } else if let (Some(_), [service]) = (name, services.as_slice()) {
-        one(screen, service, status.now_ns)?;
+        one(screen, service, &apps, status.now_ns)?;
     } else {
         headline(screen, &status)?;
-        table(screen, &status)?;
+        apps.table(screen, status.now_ns)?;
+        table(screen, &status, &apps)?;
         all_problems(screen, &status)?;
     }
     Ok(Code::Done)
@@ -72,16 +78,17 @@ fn census(services: &[ServiceStatus]) -> String {
     }
 }
 
-fn table(screen: &mut Screen, status: &Status) -> Result<(), Failure> {
-    if status.services.is_empty() {
+fn table(screen: &mut Screen, status: &Status, apps: &Apps) -> Result<(), Failure> {
+    let others = || status.services.iter().filter(|service| !apps.has(&service.name));
+    if others().next().is_none() {
         return Ok(());
     }
-    let longest = status.services.iter().map(|service| printable(&service.name).len()).max();
+    let longest = others().map(|service| printable(&service.name).len()).max();
     let name_width = longest.unwrap_or_default().clamp(4, NAME_WIDTH_MAX);
     let heading = row(name_width, ["STATE", "NAME", "PID", "SINCE", "AGAIN", "WHAT"]);
     let heading = screen.tint(Tone::Strong, &heading);
     screen.text(&format!("{heading}\n"))?;
-    for service in &status.services {
+    for service in others() {
         let word = service.state.word();
         let cells = [
             word,
@@ -105,7 +112,8 @@ fn row(name_width: usize, cells: [&str; 6]) -> String {
     format!("{state:<8} {name:<name_width$} {pid:>7} {since:>7} {again:>5} {what}")
 }
 
-fn tone(state: ServiceState) -> Tone {
+/// The colour of a state.
+pub fn tone(state: ServiceState) -> Tone {
     use ServiceState::{
         Backoff, Blocked, Broken, Done, Failed, Running, Starting, Stopped, Stopping, Waiting,
     };
@@ -192,11 +200,17 @@ fn cure(service: &ServiceStatus) -> Option<String> {
 }
 
 /// All that is known of one service.
-fn one(screen: &mut Screen, service: &ServiceStatus, now_ns: u64) -> Result<(), Failure> {
+fn one(
+    screen: &mut Screen,
+    service: &ServiceStatus,
+    apps: &Apps,
+    now_ns: u64,
+) -> Result<(), Failure> {
     let state = screen.tint(tone(service.state), service.state.word());
     let since = duration(now_ns.saturating_sub(service.since_ns));
     screen.text(&format!("{}: {state} for {since}\n", printable(&service.name)))?;
-    for (label, value) in details(service, now_ns) {
+    let of_app = apps.details(&service.name, now_ns);
+    for (label, value) in of_app.into_iter().chain(details(service, now_ns)) {
         let line = wrap(&printable(&value), screen.width - 14, 0).replace('\n', "\n              ");
         screen.text(&format!("  {label:<11} {line}\n"))?;
     }

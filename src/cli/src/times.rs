@@ -38,6 +38,34 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The point in time that is so many nanoseconds after 1970.
+    fn of_wall_ns(wall_ns: u64) -> Moment {
+        let (days, in_day_ns) = (wall_ns / (86_400 * SECOND_NS), wall_ns % (86_400 * SECOND_NS));
+        let (year, month, day) = civil(days);
+        let seconds = in_day_ns / SECOND_NS;
+        Moment {
+            day: format!("{year:04}-{month:02}-{day:02}"),
+            time: format!(
+                "{:02}:{:02}:{:02}.{:03}",
+                seconds / 3600,
+                seconds / 60 % 60,
+                seconds % 60,
+                in_day_ns / 1_000_000 % 1000
+            ),
+        }
+    }
+
+    /// The point in time that is so many milliseconds after 1970.
+    pub fn of_ms(wall_ms: u64) -> Moment {
+        Moment::of_wall_ns(wall_ms.saturating_mul(1_000_000))
+    }
+
+    /// To the minute, without the year: `03-01 03:04`.
+    pub fn minute(&self) -> String {
+        let day = self.day.split_once('-').map_or(self.day.as_str(), |(_, day)| day);
+        format!("{day} {}", self.time.get(..5).unwrap_or(&self.time))
+    }
+
     /// RFC 3339: `2026-03-01T03:04:05.678Z`.
     pub fn rfc_3339(&self) -> String {
         format!("{}T{}Z", self.day, self.time)
@@ -65,22 +93,46 @@ impl Anchor {
 
     /// The point in time of `time_ns`.
     pub fn moment(self, time_ns: u64) -> Moment {
-        let ago = self.monotonic_ns.saturating_sub(time_ns);
-        let wall_ns = self.wall_ns.saturating_sub(ago);
-        let (days, in_day_ns) = (wall_ns / (86_400 * SECOND_NS), wall_ns % (86_400 * SECOND_NS));
-        let (year, month, day) = civil(days);
-        let seconds = in_day_ns / SECOND_NS;
-        Moment {
-            day: format!("{year:04}-{month:02}-{day:02}"),
-            time: format!(
-                "{:02}:{:02}:{:02}.{:03}",
-                seconds / 3600,
-                seconds / 60 % 60,
-                seconds % 60,
-                in_day_ns / 1_000_000 % 1000
-            ),
-        }
+        Moment::of_wall_ns(self.wall_ns(time_ns))
     }
+
+    /// The same in milliseconds after 1970.
+    pub fn wall_ms(self, time_ns: u64) -> u64 {
+        self.wall_ns(time_ns) / 1_000_000
+    }
+
+    fn wall_ns(self, time_ns: u64) -> u64 {
+        self.wall_ns.saturating_sub(self.monotonic_ns.saturating_sub(time_ns))
+    }
+}
+
+/// Milliseconds of `500ms`, `90s`, `5m`, `2h`: a whole number with its unit.
+pub fn milliseconds(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a whole number and its unit: 500ms, 90s, 5m, 2h".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|error| format!("{number:?}: {error}"))?;
+    number.checked_mul(unit_ms).ok_or_else(|| "that is too long".to_owned())
+}
+
+/// A duration of a step: `0.4s`, `12.3s`, `3m 20s`.
+pub fn short(milliseconds: u64) -> String {
+    match milliseconds {
+        0..60_000 => format!("{}.{}s", milliseconds / 1000, milliseconds / 100 % 10),
+        _ => duration(milliseconds.saturating_mul(1_000_000)),
+    }
+}
+
+/// Milliseconds from 1970 to now.
+pub fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Year, month and day of the day that is `days` after 1970-01-01, in the Gregorian calendar.
@@ -108,7 +160,7 @@ fn civil(mut days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Anchor, SECOND_NS, civil, duration, processor};
+    use super::{Anchor, Moment, SECOND_NS, civil, duration, milliseconds, processor, short};
 
     #[test]
     fn durations() {
@@ -126,6 +178,23 @@ mod tests {
         }
         assert_eq!(processor(83_250_000_000), "83.25s");
         assert_eq!(processor(7_200 * SECOND_NS), "2h 0m");
+    }
+
+    #[test]
+    fn given_and_short_times() {
+        assert_eq!(milliseconds("90s"), Ok(90_000));
+        assert_eq!(milliseconds("500ms"), Ok(500));
+        assert_eq!(milliseconds("2h"), Ok(7_200_000));
+        for wrong in ["", "s", "90", "1.5s", "90 s", "-1s", "99999999999999999999s"] {
+            assert!(milliseconds(wrong).is_err(), "{wrong}");
+        }
+        assert!(milliseconds("18446744073709551615h").is_err());
+        assert_eq!(
+            (short(99), short(1300), short(59_999)),
+            ("0.0s".into(), "1.3s".into(), "59.9s".into())
+        );
+        assert_eq!(short(61_000), "1m 1s");
+        assert_eq!(Moment::of_ms(86_400_500).minute(), "01-02 00:00");
     }
 
     /// Days around each kind of leap year, from a calendar.

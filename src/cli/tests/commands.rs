@@ -8,11 +8,13 @@
 
 #[path = "../../control/tests/fake/mod.rs"]
 mod fake;
+mod stage;
 
 use control::roles::Peer;
 use fake::{Fake, listen, on_one_thread, reader, root};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use stage::{Ended, assert_screen, help, rollinit};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 /// A supervisor of cardboard on a thread of its own, which lives as long as the process.
@@ -27,7 +29,7 @@ impl Stage {
         let (bound, is_bound) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             on_one_thread(async {
-                let fake = Fake::default();
+                let fake = Fake { no_apps: true, ..Fake::default() };
                 *fake.log_lines.borrow_mut() =
                     vec![b"hello \x1b[2J".to_vec(), b"gr\xc3\xbcn".to_vec(), b"\xff\xfe".to_vec()];
                 listen(&socket, peer, Rc::new(fake));
@@ -52,49 +54,6 @@ impl Stage {
     fn run(&self, arguments: &[&str]) -> Ended {
         Ended::of(self.command(arguments).output().unwrap())
     }
-}
-
-fn rollinit(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rollinit"));
-    command.args(arguments).env_remove("COLUMNS").env_remove("ROLLINIT_SOCKET");
-    command
-}
-
-/// What a command left behind.
-#[derive(Debug)]
-struct Ended {
-    code: i32,
-    out: String,
-    error: String,
-}
-
-impl Ended {
-    fn of(output: Output) -> Ended {
-        Ended {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            error: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-/// Compares with the checked-in screen of that name.
-fn assert_screen(name: &str, screen: &str) {
-    for line in screen.lines() {
-        assert!(line.len() <= 80, "{name}: wider than 80 columns: {line}");
-        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}: {line:?}");
-        assert_eq!(line, line.trim_end(), "{name}: blanks at the end");
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/screens/{name}.txt"));
-    if std::env::var_os("ROLLINIT_UPDATE").is_some() {
-        std::fs::write(&path, screen).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(screen, expected, "see {}", path.display());
 }
 
 #[test]
@@ -262,12 +221,7 @@ fn broken_pipe() {
 
 /// Each `--help` fits the screen and reads as checked in.
 #[test]
-fn help() {
-    // clap leaves blanks at line ends; they are none of our business.
-    let help = |arguments: &[&str]| -> String {
-        let ended = Ended::of(rollinit(arguments).output().unwrap());
-        ended.out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-    };
+fn help_texts() {
     assert_screen("help", &help(&["--help"]));
     for name in [
         "status", "ps", "start", "stop", "restart", "logs", "events", "check", "poweroff",

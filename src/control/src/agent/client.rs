@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 /// The parameters of `Swap`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SwapRequest<'a> {
     /// The app.
     pub app: &'a str,

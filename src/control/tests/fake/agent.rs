@@ -23,6 +23,8 @@ pub struct FakeAgent {
     pub orders: RefCell<Vec<String>>,
     /// Boards of swaps that are not over, kept so that their readers wait.
     pub boards: RefCell<Vec<Board>>,
+    /// When the newest swap began and ended, if not at the usual times.
+    pub times: Option<(u64, Option<u64>)>,
 }
 
 /// A release of the app web.
@@ -162,7 +164,8 @@ impl FakeAgent {
     }
 
     fn known(app: &str) -> Result<(), Error> {
-        if app == "web" { Ok(()) } else { Err(Error::no_such_app(app, ["web", "jobs"])) }
+        let apps = ["web", "jobs"];
+        if apps.contains(&app) { Ok(()) } else { Err(Error::no_such_app(app, apps)) }
     }
 }
 
@@ -218,12 +221,19 @@ impl Backend for FakeAgent {
     }
 
     fn generations<'a>(&'a self, app: &'a str) -> Answer<'a, GenerationList> {
-        let answer = Self::known(app).map(|()| GenerationList { generations: generations() });
+        let generations = if app == "web" { generations() } else { Vec::new() };
+        let answer = Self::known(app).map(|()| GenerationList { generations });
         Box::pin(ready(answer))
     }
 
     fn swaps<'a>(&'a self, app: Option<&'a str>) -> Answer<'a, SwapList> {
-        let answer = app.map_or(Ok(()), Self::known).map(|()| SwapList { swaps: swaps() });
+        let answer = app.map_or(Ok(()), Self::known).map(|()| {
+            let mut swaps = swaps();
+            if let (Some((began, ended)), Some(newest)) = (self.times, swaps.first_mut()) {
+                (newest.started_ms, newest.ended_ms) = (began, ended);
+            }
+            SwapList { swaps }
+        });
         Box::pin(ready(answer))
     }
 
@@ -246,7 +256,7 @@ fn generations() -> Vec<Generation> {
         previous: number == 40,
         failed: None,
     };
-    let bad = "/nix/store/4wz0w9q1cxfb5m7zlqnydpxg6kxcajx5-storefront-1.9.0";
+    let bad = "/nix/store/1b9q1cxfb5m7zlqnydpxg6kxcajx5wz0-storefront-1.9.0";
     vec![
         generation(40, "/nix/store/xcajx5cwz0w9q1cxfb5m7zlqnydpxg6k-storefront-1.8.9"),
         Generation { failed: Some("watch: it kept exiting".into()), ..generation(41, bad) },
