@@ -9,16 +9,18 @@ mod process {
     pub mod ends;
     pub mod random;
     pub mod services;
+    pub mod sides;
+    pub mod swaps;
 }
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use process::{control, deaths, ends, services};
+use process::{control, deaths, ends, services, sides, swaps};
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 18] = [
+const TESTS: [Test; 26] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -35,6 +37,14 @@ const TESTS: [Test; 18] = [
     ("owner-death-under-load", deaths::owner_death_under_load),
     ("kept-socket", deaths::kept_socket),
     ("output-outlives-owner", deaths::output_outlives_owner),
+    ("sides-overlap-verbs", sides::overlap_verbs),
+    ("sides-restart-verbs", sides::restart_verbs),
+    ("sides-supervisor-killed", sides::supervisor_killed),
+    ("sides-listener-shut-down", sides::listener_shut_down),
+    ("sides-tasks", sides::tasks),
+    ("swap-overlap-commits", swaps::overlap_commits),
+    ("swap-restart-commits", swaps::restart_commits),
+    ("swap-bad-releases", swaps::bad_releases_are_taken_back),
     ("roles", control::roles),
     ("foreign-client", control::foreign_client),
 ];
