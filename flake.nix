@@ -9,7 +9,7 @@
       base = nixpkgs.legacyPackages.${system};
       # What nixos/ expects of a package set; offline.nix makes the same of Debian's packages.
       pkgs = base // {
-        inherit (self.packages.${system}) rollinit rollinit-initrd-tools;
+        inherit (self.packages.${system}) rollinit rollinit-image-tools rollinit-initrd-tools;
       };
       guest = configuration: nixpkgs.lib.evalModules {
         modules = import ./nixos/modules ++ [ configuration ];

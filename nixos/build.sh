@@ -3,13 +3,18 @@
 #
 #   nixos/build.sh --out DIR --configuration FILE.nix --rollinit DIR [--test-apps DIR]
 #                  [--inputs DIR] [--target DIR] [--attribute NAME]
+#   nixos/build.sh --out DIR --paths FILE.nix --cache DIR --secret-key FILE --rollinit DIR […]
 #
-#   --rollinit DIR     DIR/bin/{rollinit-init,rollinit-supervisor,rollinit,rollinit-stage1,
-#                      rollinit-mkinitrd}: static programs, as files, not links
-#   --test-apps DIR    DIR/bin/*: static programs for pkgs.rollinit-test-apps
+#   --rollinit DIR     DIR/bin/{rollinit-init,rollinit-supervisor,rollinit-agent,rollinit,
+#                      rollinit-stage1,rollinit-mkinitrd,rollinit-mkstore}: static programs, as
+#                      files, not links
+#   --test-apps DIR    static programs in DIR/bin, and more, for pkgs.rollinit-test-apps
 #   --inputs DIR       what nixos/debian.sh made (default: TARGET/debian; made when missing)
 #   --target DIR       where the store and Nix's configuration live (default: ./target of the tree)
 #   --attribute NAME   attribute of nixos/offline.nix (default: boot)
+#   --paths FILE       a function { pkgs } -> { NAME = package; }, for the attribute `paths`
+#   --cache DIR        copy the closures of `paths` to a binary cache (zstd), signed with the key in
+#                      --secret-key FILE
 #   --check            build what is built already once more, and fail if its bytes differ
 #
 # Leaves in --out (links lead to real files below TARGET, usable outside of the private mount):
@@ -30,13 +35,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 usage() { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p}' "$0"; }
 fail() { echo "nixos/build.sh: $*" >&2; exit 1; }
 
-out= configuration= rollinit= test_apps= inputs= collect= check=
+out= configuration= rollinit= test_apps= inputs= collect= check= paths= cache= secret_key=
 target=$here/../target attribute=boot
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2 ;; --configuration) configuration=$2 ;; --rollinit) rollinit=$2 ;;
     --test-apps) test_apps=$2 ;; --inputs) inputs=$2 ;; --target) target=$2 ;;
-    --attribute) attribute=$2 ;;
+    --attribute) attribute=$2 ;; --paths) paths=$2 attribute=paths ;;
+    --cache) cache=$2 ;; --secret-key) secret_key=$2 ;;
     --collect) collect=1; shift; continue ;;
     --check) check=--check; shift; continue ;;
     --help | -h) usage; exit 0 ;;
@@ -78,15 +84,22 @@ in_store() {
 if [ -n "$collect" ]; then in_store nix-store --gc --quiet; exit; fi
 
 [ -n "$out" ] || fail "--out is missing"
-[ -f "$configuration" ] || fail "--configuration $configuration: no such file"
+[ -n "$configuration$paths" ] || fail "--configuration is missing"
+for file in "$configuration" "$paths"; do
+  [ -z "$file" ] || [ -f "$file" ] || fail "$file: no such file"
+done
 [ -d "$rollinit/bin" ] || fail "--rollinit $rollinit: no bin/ in it"
 [ -z "$test_apps" ] || [ -d "$test_apps/bin" ] || fail "--test-apps $test_apps: no bin/ in it"
+[ -z "$cache" ] || [ -f "$secret_key" ] ||
+  fail "--secret-key is missing; write: nix-store --generate-binary-cache-key NAME FILE FILE.public"
 if [ -z "$inputs" ]; then inputs=$target/debian; "$here/debian.sh" "$inputs"; fi
 mkdir -p "$out" && out=$(realpath "$out")
-
-set -- "$here/offline.nix" -A "$attribute" --argstr configuration "$(realpath "$configuration")" \
-  --argstr rollinit "$(realpath "$rollinit")" --argstr kernel "$(realpath "$inputs")/kernel" \
-  --argstr debian "$(realpath "$inputs")/root"
+inputs=$(realpath "$inputs")
+set -- "$here/offline.nix" -A "$attribute" --argstr rollinit "$(realpath "$rollinit")" \
+  --argstr kernel "$inputs/kernel" --argstr debian "$inputs/root" \
+  --argstr interpreters "$inputs/interpreters"
+[ -z "$configuration" ] || set -- "$@" --argstr configuration "$(realpath "$configuration")"
+[ -z "$paths" ] || set -- "$@" --argstr paths "$(realpath "$paths")"
 [ -z "$test_apps" ] || set -- "$@" --argstr testApps "$(realpath "$test_apps")"
 # The link is also the garbage collector's root. Only a new or changed build prints its log.
 store_path=$(in_store nix-build --quiet $check "$@" -o "$out/root") || exit 1
@@ -94,6 +107,12 @@ store_path=$(in_store nix-build --quiet $check "$@" -o "$out/root") || exit 1
 real() { # /nix/store/... as seen outside of the namespace
   if [ -n "$private" ]; then echo "$private${1#/nix}"; else echo "$1"; fi
 }
+if [ -n "$cache" ]; then
+  mkdir -p "$cache"
+  in_store nix copy --quiet \
+    --to "file://$(realpath "$cache")?compression=zstd&secret-key=$(realpath "$secret_key")" \
+    "$store_path"
+fi
 if [ "$attribute" != boot ]; then ln -sfn "$(real "$store_path")" "$out/result"; exit; fi
 for name in image kernel initrd definitions; do
   ln -sfn "$(real "$(readlink "$(real "$store_path")/$name")")" "$out/$name"

@@ -2,8 +2,10 @@
 #
 # Where `pkgs` is nixpkgs these come from there. What is used of either: runCommand, writeText,
 # busybox, nginx, e2fsprogs, util-linux (for sfdisk), linuxPackages.kernel with bzImage and
-# lib/modules, and rollinit's own two. No compiler, no bash, no Perl; builders are busybox's shell.
+# lib/modules, and rollinit's own; by test guests also python3 (with gunicorn) and nodejs. No
+# compiler, no bash, no Perl; builders are busybox's shell.
 { debian        # the tree that debian.sh unpacked
+, interpreters  # the other one, with Python and Node
 , kernel        # its kernel: vmlinuz and lib/modules/VERSION
 , rollinit      # bin/ with rollinit's programs
 , testApps      # bin/ with test programs, or null
@@ -23,6 +25,7 @@ let
     };
   };
   debianTree = builtins.path { name = "debian"; path = debian; };
+  interpreterTree = builtins.path { name = "debian-interpreters"; path = interpreters; };
   kernelTree = builtins.path {
     name = "debian-kernel-modules";
     path = kernel;
@@ -52,12 +55,15 @@ let
 
   # Programs of Debian with all libraries they load, in one store path: the loader is named by its
   # path and finds the libraries beside it, so that nothing of Debian is needed where it runs.
-  gather = name: files: extra: runCommand name { } ''
+  # `place` is for what else has to be there; it adds programs and libraries of its own to $todo.
+  # Where `tree` is not the tree of all packages, libraries come from both.
+  gather = name: { files, tree ? debianTree, place ? "", finish ? "" }: runCommand name { } ''
     libraries=${debianTree}/lib/x86_64-linux-gnu:${debianTree}/usr/lib/x86_64-linux-gnu
     loader=${debianTree}/lib64/ld-linux-x86-64.so.2
     patchelf() { "$loader" --library-path "$libraries" ${debianTree}/usr/bin/patchelf "$@"; }
     find_library() {
-      for directory in $(echo "$libraries" | tr : ' '); do
+      own=${tree}/lib/x86_64-linux-gnu:${tree}/usr/lib/x86_64-linux-gnu
+      for directory in $(echo "$own:$libraries" | tr : ' '); do
         if [ -e "$directory/$1" ]; then echo "$directory/$1"; return; fi
       done
       echo "${name}: no package in debian.sh has $1" >&2
@@ -67,9 +73,11 @@ let
     cp -L "$loader" $out/lib/
     todo=
     for file in ${concatStringsSep " " files}; do
-      cp -L ${debianTree}/$file $out/bin/
+      cp -L ${tree}/$file $out/bin/
       todo="$todo $out/bin/''${file##*/}"
     done
+    ${place}
+    objects=$todo
     while [ -n "$todo" ]; do
       next=
       for file in $todo; do
@@ -81,20 +89,22 @@ let
         done
       done
       todo=$next
+      objects="$objects $next"
     done
     chmod -R u+w $out
-    for file in $out/bin/*; do
-      patchelf --set-interpreter $out/lib/ld-linux-x86-64.so.2 --set-rpath $out/lib "$file"
-    done
-    for file in $out/lib/*; do
+    for file in $objects; do
       # The loader loads itself, and the C library finds it by its path.
       case ''${file##*/} in ld-linux* | libc.so.6) continue ;; esac
       patchelf --set-rpath $out/lib "$file"
     done
-    ${extra}
+    for file in $out/bin/*; do
+      patchelf --set-interpreter $out/lib/ld-linux-x86-64.so.2 "$file"
+    done
+    ${finish}
   '';
 
-  isRuntime = file: elem file [ "rollinit-init" "rollinit-supervisor" "rollinit" ];
+  isRuntime = file:
+    elem file [ "rollinit-init" "rollinit-supervisor" "rollinit-agent" "rollinit" ];
   isInitrdTool = file: elem file [ "rollinit-stage1" "rollinit-mkinitrd" ];
 in
 {
@@ -103,10 +113,39 @@ in
     ${busyboxDirectory}/busybox cp "$textPath" $out
   '';
 
-  e2fsprogs = gather "e2fsprogs" [ "sbin/mke2fs" "sbin/debugfs" "sbin/e2fsck" ] "";
-  util-linux = gather "util-linux" [ "sbin/sfdisk" ] "";
+  e2fsprogs = gather "e2fsprogs" { files = [ "sbin/mke2fs" "sbin/debugfs" "sbin/e2fsck" ]; };
+  util-linux = gather "util-linux" { files = [ "sbin/sfdisk" ]; };
   # Debian's own configuration files come along; its compiled-in directories are below /var.
-  nginx = gather "nginx" [ "usr/sbin/nginx" ] "cp -rL ${debianTree}/etc/nginx $out/conf";
+  nginx = gather "nginx" {
+    files = [ "usr/sbin/nginx" ];
+    finish = "cp -rL ${debianTree}/etc/nginx $out/conf";
+  };
+
+  # With its library beside bin/, which is how it finds it, gunicorn among it, all compiled ahead.
+  python3 = gather "python3" {
+    tree = interpreterTree;
+    files = [ "usr/bin/python3.11" ];
+    place = ''
+      cp -r ${interpreterTree}/usr/lib/python3.11 ${interpreterTree}/usr/lib/python3 $out/lib/
+      chmod -R u+w $out/lib
+      for unused in idlelib lib2to3 pydoc_data test turtledemo unittest; do
+        rm -rf $out/lib/python3.11/$unused
+      done
+      for module in _ssl _hashlib _ctypes _bz2 _lzma; do
+        todo="$todo $(echo $out/lib/python3.11/lib-dynload/$module.*.so)"
+      done
+    '';
+    finish = ''
+      ln -s python3.11 $out/bin/python3
+      $out/bin/python3 -m compileall -q --invalidation-mode unchecked-hash $out/lib
+    '';
+  };
+  # What of its library Debian keeps in files is looked for at /usr/share/nodejs: `nodejs.modules`.
+  nodejs = gather "nodejs" { tree = interpreterTree; files = [ "usr/bin/node" ]; } // {
+    modules = runCommand "nodejs-modules" { } ''
+      cp -rL ${interpreterTree}/usr/share/nodejs $out
+    '';
+  };
 
   # Two paths: a guest holds the kernel, and not 100 MB of modules that it never loads.
   linuxPackages.kernel = runCommand "linux-cloud" { } "mkdir $out; cp ${vmlinuz} $out/bzImage" // {
@@ -114,6 +153,7 @@ in
   };
 
   rollinit = programs "rollinit" rollinit isRuntime;
+  rollinit-image-tools = programs "rollinit-image-tools" rollinit (file: file == "rollinit-mkstore");
   rollinit-initrd-tools = programs "rollinit-initrd-tools" rollinit isInitrdTool;
   rollinit-test-apps =
     if testApps == null then

@@ -2,13 +2,17 @@
 #
 #   nixos/build.sh calls it and prepares every argument. By hand:
 #   nix-build nixos/offline.nix -A image --arg configuration ./guest.nix --arg rollinit ./programs \
-#       --arg debian ./target/debian/root --arg kernel ./target/debian/kernel
+#       --arg debian ./target/debian/root --arg kernel ./target/debian/kernel \
+#       --arg interpreters ./target/debian/interpreters
 #
-# Attributes: toplevel, initrd, image, etc, definitions; boot (links to all that QEMU needs).
+# Attributes: toplevel, initrd, image, etc, definitions; boot (links to all that QEMU needs);
+# paths (links to the packages of --arg paths).
 { configuration ? ./tests/configurations/plain.nix
 , rollinit                  # directory with bin/ of static programs, see build.sh
 , debian, kernel            # what debian.sh made: root/ and kernel/
+, interpreters              # and interpreters/
 , testApps ? null           # directory with bin/ of test programs
+, paths ? null              # file with a function { pkgs } -> { NAME = package; }
 , system ? "x86_64-linux"
 }:
 let
@@ -19,6 +23,7 @@ let
     inherit system;
     debian = toPath debian;
     kernel = toPath kernel;
+    interpreters = toPath interpreters;
     rollinit = toPath rollinit;
     testApps = if testApps == null then null else toPath testApps;
   };
@@ -28,6 +33,7 @@ let
   }) config;
   inherit (config.system) build;
   functions = import ./lib { inherit lib pkgs; };
+  packages = import (toPath paths) { inherit pkgs; };
   write = name: text: "printf '%s\\n' ${functions.shellWord text} > $out/${name}";
 in
 rec {
@@ -39,6 +45,11 @@ rec {
     for file in ${build.etc}/etc/rollinit/services/*.toml; do
       if [ -e "$file" ]; then cp -L "$file" $out/; fi
     done
+  '';
+  paths = pkgs.runCommand "rollinit-paths" { } ''
+    mkdir $out
+    ${builtins.concatStringsSep "\n"
+      (lib.mapAttrsToList (name: path: "ln -s ${path} $out/${name}") packages)}
   '';
   boot = pkgs.runCommand "rollinit-boot-${config.networking.hostName}" { } ''
     mkdir $out

@@ -1,4 +1,5 @@
-# rollinit's programs, built by nixpkgs: `rollinit` for hosts, `rollinit-initrd-tools` for builders.
+# rollinit's programs, built by nixpkgs: `rollinit` for hosts, `rollinit-initrd-tools` and
+# `rollinit-image-tools` for builders.
 #
 # Two profiles and so several calls of Cargo: PID 1 and stage 1 are small and abort on a panic, the
 # restartable programs are fast and unwind (see Cargo.toml).
@@ -29,8 +30,14 @@ let
 in
 {
   rollinit = build "rollinit"
-    [ "--profile pid1 -p init" "--release -p supervisor -p cli" ]
-    [ "pid1/rollinit-init" "release/rollinit-supervisor" "release/rollinit" ];
+    [ "--profile pid1 -p init" "--release -p supervisor -p agent -p cli" ]
+    [
+      "pid1/rollinit-init"
+      "release/rollinit-supervisor" "release/rollinit-agent" "release/rollinit"
+    ];
+  rollinit-image-tools = build "rollinit-image-tools"
+    [ "--release -p store --bin rollinit-mkstore" ]
+    [ "release/rollinit-mkstore" ];
   rollinit-initrd-tools = build "rollinit-initrd-tools"
     [
       "--profile pid1 -p initrd --bin rollinit-stage1"

@@ -160,7 +160,10 @@ let
             "${where}.listen: there is no TCP socket ${quoted socket}; there are: ${
               concatStringsSep ", " tcpNames}") ];
     in
-    [ (require (length given <= 1)
+    [ (require (health.notify == null || unit.settings.kind == "notify")
+      "${option unit "health.notify"}: an app of kind \"simple\" says nothing; set ${
+        option unit "kind"} = \"notify\"") ]
+    ++ [ (require (length given <= 1)
       "${option unit "health"}: give one of http, tcp and notify, not ${
         concatStringsSep " and " given}") ]
     ++ concatMap ofKind asked;

@@ -31,13 +31,19 @@ pkgs.runCommand "rollinit-image" {
   '';
 } ''
   root=$PWD/root
-  mkdir -p $root/nix/store $root/nix/var/nix/profiles $root/etc
+  var=$root/nix/var/nix
+  mkdir -p $root/nix/store $root/etc
+  mkdir -p $var/profiles/per-user $var/profiles/rollinit $var/gcroots/rollinit $var/temproots
   grep '^/nix/store/' closure | sort -u > paths
   while read -r path; do cp -a "$path" $root/nix/store/; done < paths
 
-  # What boots is what the profile leads to.
-  ln -s ${toplevel} $root/nix/var/nix/profiles/system-1-link
-  ln -s system-1-link $root/nix/var/nix/profiles/system
+  # What boots is what the profile leads to, and what a profile leads to is not garbage.
+  ln -s ${toplevel} $var/profiles/system-1-link
+  ln -s system-1-link $var/profiles/system
+  ln -s /nix/var/nix/profiles $var/gcroots/profiles
+
+  # Nix's own database knows what is in the store: what is fetched later joins it.
+  ${pkgs.rollinit-image-tools}/bin/rollinit-mkstore --root $root --registration closure
 
   # /etc: one link that a system swap can flip, and a link through it for each file.
   ln -s ${toplevel}/etc $root/etc/static

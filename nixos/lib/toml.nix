@@ -4,7 +4,7 @@
 # store path. Attributes that are null are left out: TOML has no null. Same value, same text.
 let
   inherit (builtins)
-    all attrNames concatStringsSep filter fromJSON isAttrs isBool isFloat isInt isList isPath
+    all any attrNames concatStringsSep filter fromJSON isAttrs isBool isFloat isInt isList isPath
     isString map match replaceStrings toJSON typeOf;
 
   key = name: if match "[A-Za-z0-9_-]+" name != null then name else string name;
@@ -36,7 +36,10 @@ let
       arrays = filter (n: isTables value.${n}) (present value);
       header = name: concatStringsSep "." (map key (where ++ [ name ]));
       line = n: "${key n} = ${inline (where ++ [ n ]) value.${n}}\n";
-      subTable = n: "\n[${header n}]\n${table (where ++ [ n ]) value.${n}}";
+      # A table of nothing but tables needs no line of its own.
+      hasOwn = t: present t == [ ] || any (n: !isTable t.${n} && !isTables t.${n}) (present t);
+      subTable = n: (if hasOwn value.${n} then "\n[${header n}]\n" else "")
+        + table (where ++ [ n ]) value.${n};
       element = n: e: "\n[[${header n}]]\n${table (where ++ [ n ]) e}";
       array = n: concatStringsSep "" (map (element n) value.${n});
     in

@@ -309,6 +309,9 @@ in
     appTwoHealths = failing
       "rollinit.apps.shop.health: give one of http, tcp and notify, not http and notify"
       (shop { listen.http = 80; health = { http = "/up"; notify = { }; }; });
+    appNotifyOfSimple = failing
+      "rollinit.apps.shop.health.notify: an app of kind \"simple\" says nothing; set rollinit.apps."
+      (shop { health.notify = { }; });
     appHealthWithoutSocket = failing
       "rollinit.apps.shop.health.http: there is no TCP socket to ask; add rollinit.apps.shop.listen"
       (shop { listen.local = "unix:/run/shop"; health.http = "/up"; });

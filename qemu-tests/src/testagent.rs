@@ -6,6 +6,8 @@
 //! | request | answer |
 //! |---|---|
 //! | `exec: ["program", "argument"]` | `exit` (null after a signal), `stdout`, `stderr` |
+//! | the same, `when: "text", kill: PID, signal: N` | the same, and `killed`: whether a line with that |
+//! | | text came, at which the signal was sent |
 //! | `kill: PID, signal: N` | nothing more |
 //! | `read: "/path"` | `text` |
 //! | `fill: "/dev/console"` | `bytes` that it took before a write would have waited |
@@ -18,7 +20,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use sys::clock::{NS_PER_S, monotonic_ns};
 use sys::poll::{self, PollFd, PollFlags};
 
@@ -77,15 +79,13 @@ fn send(to: &mut impl Write, message: &Value) -> io::Result<()> {
 
 fn carry_out(request: &Value) -> Result<Value, String> {
     if let Some(words) = request["exec"].as_array() {
-        return execute(words);
+        return match request["when"].as_str() {
+            None => execute(words),
+            Some(text) => execute_until(words, text, || signal(request)),
+        };
     }
-    if let Some(pid) = request["kill"].as_u64() {
-        let number = |value: u64| u32::try_from(value).map_err(|_| "no such pid".to_owned());
-        let signal = request["signal"].as_u64().and_then(|signal| u8::try_from(signal).ok());
-        let signal = signal.ok_or("kill needs a signal's number")?;
-        sys::cgroup::signal_process(number(pid)?, signal)
-            .map_err(|error| format!("kill {pid}: {error}"))?;
-        return Ok(json!({}));
+    if !request["kill"].is_null() {
+        return signal(request).map(|()| json!({}));
     }
     if let Some(path) = request["read"].as_str() {
         let text = read_text(path).map_err(|error| format!("read {path}: {error}"))?;
@@ -98,23 +98,65 @@ fn carry_out(request: &Value) -> Result<Value, String> {
     Err("a request is exec, kill, read or fill".to_owned())
 }
 
-fn execute(words: &[Value]) -> Result<Value, String> {
+fn signal(request: &Value) -> Result<(), String> {
+    let pid = request["kill"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let pid = pid.ok_or("kill needs a pid")?;
+    let signal = request["signal"].as_u64().and_then(|signal| u8::try_from(signal).ok());
+    let signal = signal.ok_or("kill needs a signal's number")?;
+    sys::cgroup::signal_process(pid, signal).map_err(|error| format!("kill {pid}: {error}"))
+}
+
+fn command(words: &[Value]) -> Result<Command, String> {
     let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
     let [program, arguments @ ..] = words.as_slice() else { return Err("exec is empty".into()) };
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("run {program}: {error}"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn execute(words: &[Value]) -> Result<Value, String> {
+    let output = command(words)?.output().map_err(|error| format!("run {}: {error}", words[0]))?;
+    Ok(ended(&output.status, &output.stdout, &output.stderr))
+}
+
+/// As [`execute`], with something to do once, when a line of its output has `text` in it.
+fn execute_until(
+    words: &[Value],
+    text: &str,
+    act: impl FnOnce() -> Result<(), String>,
+) -> Result<Value, String> {
+    let failed = |error: io::Error| format!("run {}: {error}", words[0]);
+    let mut child = command(words)?.spawn().map_err(failed)?;
+    let stderr = child.stderr.take();
+    let rest = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stderr.map_or(Ok(0), |mut stderr| stderr.read_to_end(&mut bytes)).map(|_| bytes)
+    });
+    let (mut act, mut acted, mut seen) = (Some(act), Ok(()), Vec::new());
+    let mut lines = child.stdout.take().map(BufReader::new);
+    while let Some(lines) = lines.as_mut() {
+        let start = seen.len();
+        if lines.read_until(b'\n', &mut seen).map_err(failed)? == 0 {
+            break;
+        }
+        if String::from_utf8_lossy(&seen[start..]).contains(text) {
+            acted = act.take().map_or(acted, |act| act());
+        }
+    }
+    let status = child.wait().map_err(failed)?;
+    let stderr = rest.join().map_err(|_| "a thread broke")?.map_err(failed)?;
+    acted?;
+    let mut answer = ended(&status, &seen, &stderr);
+    answer["killed"] = act.is_none().into();
+    Ok(answer)
+}
+
+fn ended(status: &ExitStatus, stdout: &[u8], stderr: &[u8]) -> Value {
     let text = |bytes: &[u8]| {
         let length = bytes.len().min(usize::try_from(TEXT_BYTES_MAX).unwrap_or(usize::MAX));
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     };
-    Ok(json!({
-        "exit": output.status.code(),
-        "stdout": text(&output.stdout),
-        "stderr": text(&output.stderr),
-    }))
+    json!({ "exit": status.code(), "stdout": text(stdout), "stderr": text(stderr) })
 }
 
 fn read_text(path: &str) -> io::Result<String> {
@@ -189,6 +231,25 @@ mod tests {
             assert!(lines[line]["error"].is_string() && lines[line]["id"] == id, "{lines:?}");
         }
         assert!(lines[4]["error"].is_null() && lines.len() == 7);
+    }
+
+    /// The signal is sent at the first line that has the text, while the command still runs: this
+    /// one would otherwise wait for ever.
+    #[test]
+    fn kills_at_a_word() {
+        let mut victim = Command::new("/bin/sleep").arg("1000").spawn().expect("run");
+        let line = "echo one; echo two; while kill -0 $0 2>/dev/null && ! grep -q 'Z ' \
+                    /proc/$0/stat; do :; done; echo gone";
+        let pid = victim.id().to_string();
+        let mut request = json!({
+            "exec": ["/bin/sh", "-c", line, pid], "when": "tw", "kill": victim.id(), "signal": 9
+        });
+        let answer = carry_out(&request).expect("an answer");
+        assert_eq!(answer["stdout"], "one\ntwo\ngone\n");
+        assert_eq!((&answer["exit"], &answer["killed"]), (&json!(0), &json!(true)));
+        assert!(!victim.wait().expect("killed").success());
+        request["exec"] = json!(["/bin/echo", "one"]);
+        assert_eq!(carry_out(&request).expect("an answer")["killed"], false);
     }
 
     /// A terminal that nobody reads is full at some point; a file never is.

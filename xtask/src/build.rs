@@ -1,5 +1,6 @@
 //! `cargo xtask build`: every program in its profile, collected in `target/out`.
 
+use crate::image;
 use crate::workspace::{TARGET, cargo, run, step, target};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -16,7 +17,7 @@ struct Recipe {
 
 /// Each is one call of cargo: within one call features are united over packages, and what serde or
 /// tokio needs elsewhere would grow PID 1.
-const RECIPES: [Recipe; 6] = [
+const RECIPES: [Recipe; 8] = [
     Recipe { package: "init", profile: "pid1", folder: "bin", programs: &["rollinit-init"] },
     Recipe { package: "initrd", profile: "pid1", folder: "bin", programs: &["rollinit-stage1"] },
     Recipe {
@@ -31,12 +32,14 @@ const RECIPES: [Recipe; 6] = [
         folder: "bin",
         programs: &["rollinit-supervisor"],
     },
+    Recipe { package: "agent", profile: "release", folder: "bin", programs: &["rollinit-agent"] },
+    Recipe { package: "store", profile: "release", folder: "bin", programs: &["rollinit-mkstore"] },
     Recipe { package: "cli", profile: "release", folder: "bin", programs: &["rollinit"] },
     Recipe {
         package: "qemu-tests",
         profile: "release",
         folder: "test-apps/bin",
-        programs: &["rollinit-testapp", "rollinit-testagent", "rollinit-load"],
+        programs: &["rollinit-testapp", "rollinit-testagent", "rollinit-load", "rollinit-cache"],
     },
 ];
 
@@ -77,6 +80,7 @@ pub fn run_build(root: &Path) -> Result<Vec<Program>> {
                 programs.push(collect(&built.join(name), &folder.join(name), name)?);
             }
         }
+        image::make_key(root)?;
         Ok(programs)
     })
 }

@@ -38,6 +38,7 @@ pub fn run_tests(root: &Path, tier: Option<Tier>, name: Option<&str>) -> Result<
         for configuration in image::configurations(root)? {
             image::build(root, &configuration)?;
         }
+        image::build_releases(root)?;
         step("QEMU tests", || harness(root, "qemu", name))?;
     }
     Ok(())

@@ -1,4 +1,5 @@
-# Every option of rollinit.services once, so that `rollinit check` judges every key Nix can write.
+# Every option of rollinit.services and rollinit.apps once, so that `rollinit check` judges every key
+# Nix can write.
 { pkgs, ... }:
 {
   imports = [ ./plain.nix ];
@@ -57,6 +58,70 @@
       nproc = 100; nofile = { soft = 1024; hard = 4096; }; memlock = "64K"; as = "infinity";
       locks = 100; sigpending = 100; msgqueue = "800K"; nice = 20; rtprio = 0; rttime = "infinity";
     };
+  };
+  rollinit.services.database.control = "operate";
+  rollinit.agent = {
+    caches = [ "https://cache.example.org" ];
+    keys = [ "cache.example.org-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" ];
+    fetch = { parallelNarinfos = 8; parallelNars = 4; };
+  };
+  rollinit.apps.shop = {
+    closure = pkgs.busybox;
+    exec = [ "\${closure}/bin/sh" "-c" "exec sleep infinity" ];
+    migrate = "\${closure}/bin/true";
+    kind = "notify";
+    user = "web";
+    group = "web";
+    groups = [ "rollinit-read" ];
+    directory = "/tmp";
+    environment = { lowerCase = "kept"; };
+    path = [ pkgs.busybox ];
+    umask = "0027";
+    oomScoreAdjust = -100;
+    after = [ "web" ];
+    before = [ "last" ];
+    requires = [ "database" ];
+    wants = [ "early" ];
+    ready.timeout = "1.5s";
+    restart = { policy = "always"; backoffMin = "100ms"; intensity = 5; period = "30s"; };
+    stop = { signal = "SIGINT"; timeout = "5s"; scope = "cgroup"; };
+    limits = { pidsMax = 100; nofile = 1024; };
+    listen = {
+      http = 8088;
+      adminPort = { tcp = "127.0.0.1:8089"; backlog = 64; };
+      local = { unix = "/run/shop.sock"; mode = "0660"; user = "web"; group = "rollinit"; };
+    };
+    health.http = {
+      listen = "http";
+      path = "/up";
+      every = "1s";
+      passes = 3;
+      timeout = "2s";
+      deadline = "60s";
+    };
+    swap = {
+      strategy = "overlap";
+      drain = "30s";
+      bake = "20s";
+      watch = "60s";
+      retire = "at-switch";
+      migrateLease = "60s";
+    };
+    hooks = {
+      afterSwitch = [ "\${closure}/bin/true" ];
+      onRollback = [ "\${closure}/bin/true" "again" ];
+    };
+  };
+  rollinit.apps.asked = {
+    kind = "notify";
+    listen.local = "unix:/run/asked.sock";
+    health.notify.deadline = "10s";
+    swap.strategy = "restart";
+  };
+  rollinit.apps.connected = {
+    closure = pkgs.busybox;
+    listen.tcp = "127.0.0.1:8090";
+    health.tcp = { listen = "tcp"; every = "1s"; passes = 3; timeout = "2s"; deadline = "60s"; };
   };
   rollinit.services.last.exec = [ "${pkgs.busybox}/bin/sleep" "infinity" ];
 }

@@ -33,6 +33,7 @@ in
   patchelf = stub "patchelf";
   zstd = stub "zstd";
   rollinit = stub "rollinit";
+  rollinit-image-tools = stub "rollinit-image-tools";
   rollinit-initrd-tools = stub "rollinit-initrd-tools";
   rollinit-test-apps = stub "rollinit-test-apps";
   mkShell = environment: withScript "shell" { } (builtins.toJSON environment.packages);

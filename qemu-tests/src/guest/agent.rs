@@ -30,6 +30,23 @@ pub struct Output {
     pub stderr: String,
 }
 
+/// Somebody to kill while a command runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill<'a> {
+    /// When a line of the command's output has this text in it, for the first time.
+    pub when: &'a str,
+    /// Whom.
+    pub pid: u32,
+}
+
+impl Output {
+    fn read(answer: &Value) -> Self {
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        let code = answer["exit"].as_i64();
+        Self { code, stdout: text("stdout"), stderr: text("stderr") }
+    }
+}
+
 impl Agent {
     /// Listens for the agent's lines. What is no JSON (the kernel's noise) is passed over.
     ///
@@ -68,10 +85,23 @@ impl Agent {
     /// # Errors
     /// It cannot be started, or takes too long.
     pub fn run(&mut self, words: &[&str]) -> Result<Output> {
-        let answer = self.ask(json!({ "exec": words }))?;
-        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-        let code = answer["exit"].as_i64();
-        Ok(Output { code, stdout: text("stdout"), stderr: text("stderr") })
+        self.ask(json!({ "exec": words })).map(|answer| Output::read(&answer))
+    }
+
+    /// As [`Agent::rollinit`], whatever comes of it; with `kill`, somebody dies in the middle
+    /// (SIGKILL), and the second value tells whether it came to that.
+    ///
+    /// # Errors
+    /// It cannot be started, or takes too long.
+    pub fn attempt(&mut self, words: &[&str], kill: Option<Kill<'_>>) -> Result<(Output, bool)> {
+        let mut request = json!({ "exec": outside_of_services(words) });
+        if let Some(Kill { when, pid }) = kill {
+            request["when"] = when.into();
+            request["kill"] = pid.into();
+            request["signal"] = 9.into();
+        }
+        let answer = self.ask(request)?;
+        Ok((Output::read(&answer), answer["killed"] == true))
     }
 
     /// Runs `rollinit WORDS` as root outside of any service (inside the agent's own it could only

@@ -31,6 +31,9 @@ use transcript::Transcript;
 /// not a budget: under TCG, on a busy machine, a boot takes ten times as long as it should.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Where a guest finds its cache, on port 80 (`guests/cache.nix`).
+pub const CACHE: &str = "10.0.2.100";
+
 /// QEMU starts its devices before the guest runs.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -61,6 +64,10 @@ pub struct Boot {
     pub words: Vec<String>,
     /// TCP ports of the guest to reach from here.
     pub ports: Vec<u16>,
+    /// A server of this machine that the guest finds at [`CACHE`]; nothing else leaves the guest.
+    pub cache: Option<SocketAddr>,
+    /// Its memory.
+    pub memory_mib: u32,
 }
 
 impl Boot {
@@ -77,6 +84,8 @@ impl Boot {
             initrd: true,
             words: Vec::new(),
             ports: vec![8080, 8081],
+            cache: None,
+            memory_mib: 512,
         })
     }
 
@@ -101,7 +110,8 @@ impl Boot {
         let path = |path: PathBuf| path.display().to_string();
         let mut words: Vec<String> = Vec::new();
         let mut add = |line: &[&str]| words.extend(line.iter().map(|word| (*word).to_owned()));
-        add(&["-nodefaults", "-display", "none", "-no-reboot", "-m", "512"]);
+        add(&["-nodefaults", "-display", "none", "-no-reboot"]);
+        add(&["-m", &self.memory_mib.to_string()]);
         add(&["-machine", "q35", "-accel", accelerator::choose(&self.image.kernel())]);
         for line in ["console", "agent"] {
             add(&["-chardev", &format!("socket,id={line},path={}", socket(line))]);
@@ -124,7 +134,12 @@ impl Boot {
         });
         let forward: String =
             self.ports.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
-        add(&["-netdev", &format!("user,id=net,restrict=on{forward}")]);
+        // A command a connection: a character device would be one connection for all time.
+        let cache = self.cache.map_or_else(String::new, |address| {
+            let carrier = image::target().join("out/test-apps/bin/rollinit-testapp");
+            format!(",guestfwd=tcp:{CACHE}:80-cmd:{} stdio {address}", carrier.display())
+        });
+        add(&["-netdev", &format!("user,id=net,restrict=on{forward}{cache}")]);
         add(&["-device", "virtio-net-pci,netdev=net,romfile="]);
         words
     }
@@ -319,6 +334,8 @@ mod tests {
             initrd: false,
             words: vec!["root=PARTUUID=b".to_owned(), "quiet".to_owned()],
             ports: Vec::new(),
+            cache: None,
+            memory_mib: 512,
         };
         assert_eq!(boot.command_line(), "console=ttyS0 init=/x panic=-1 root=PARTUUID=b quiet");
     }
