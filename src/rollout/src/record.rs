@@ -284,17 +284,32 @@ impl Record {
     }
 }
 
-/// CRC-32 as IEEE 802.3 has it. Records are small and rare: bit by bit is fast enough.
+/// CRC-32 as IEEE 802.3 has it, a nibble at a time.
 fn checksum(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 16] = nibbles();
     let mut sum = u32::MAX;
     for byte in bytes {
         sum ^= u32::from(*byte);
-        for _ in 0..8 {
-            let low = sum & 1;
-            sum = (sum >> 1) ^ (0xedb8_8320 * low);
-        }
+        sum = (sum >> 4) ^ TABLE[(sum & 15) as usize];
+        sum = (sum >> 4) ^ TABLE[(sum & 15) as usize];
     }
     !sum
+}
+
+const fn nibbles() -> [u32; 16] {
+    let mut table = [0; 16];
+    let mut index = 0;
+    while index < table.len() {
+        let mut sum = index as u32;
+        let mut bit = 0;
+        while bit < 4 {
+            sum = (sum >> 1) ^ (0xedb8_8320 * (sum & 1));
+            bit += 1;
+        }
+        table[index] = sum;
+        index += 1;
+    }
+    table
 }
 
 #[cfg(test)]

@@ -279,6 +279,9 @@ impl Machine {
         self.close(outcome);
         if !was_dry {
             self.effects.push(Effect::Unroot { role: RootRole::Target });
+            if self.record.book.running.is_none() {
+                self.effects.push(Effect::Unroot { role: RootRole::Running });
+            }
         }
         self.effects.push(Effect::Report(report));
     }

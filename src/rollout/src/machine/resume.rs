@@ -63,7 +63,7 @@ impl Machine {
     fn rest(&mut self) {
         let Some(View { serving, swap, .. }) = self.view.clone() else { return };
         if self.record.book.running.is_some() || !self.record.book.history.is_empty() {
-            if serving.closure.is_some() && serving.closure != self.record.book.running {
+            if serving.closure != self.record.book.running {
                 self.record.book.running = serving.closure;
                 self.persist();
             }
@@ -155,8 +155,9 @@ impl Machine {
             back.outcome.kind = OutcomeKind::RolledBack;
         }
         swap.follow_boot(serving);
-        if let Some(path) = swap.from.as_ref().map(|release| release.path.clone()) {
-            self.record.book.running = Some(path.clone());
+        let from = swap.from.as_ref().map(|release| release.path.clone());
+        self.record.book.running.clone_from(&from);
+        if let Some(path) = from {
             self.effects.push(Effect::Root { role: RootRole::Running, path });
         }
         self.check_previous();

@@ -128,9 +128,11 @@ impl Machine {
     /// The roots as they shall be with no swap under way.
     pub(super) fn settle_roots(&mut self) {
         let book = &self.record.book;
-        let Some(running) = book.running.clone() else { return };
-        let previous = book.previous.clone();
-        self.effects.push(Effect::Root { role: RootRole::Running, path: running });
+        let (running, previous) = (book.running.clone(), book.previous.clone());
+        self.effects.push(match running {
+            Some(path) => Effect::Root { role: RootRole::Running, path },
+            None => Effect::Unroot { role: RootRole::Running },
+        });
         self.effects.push(match previous {
             Some(release) => Effect::Root { role: RootRole::Previous, path: release.path },
             None => Effect::Unroot { role: RootRole::Previous },
