@@ -242,10 +242,11 @@ pub enum Command {
     ///
     /// Runs the code that the supervisor runs when it reads them. Prints a line for
     /// each problem: file:line:column, what is wrong, and what to write instead.
-    /// Exits with 1 if there is any.
+    /// Exits with 1 if there is any. About apps it also says what a swap of them cannot
+    /// promise (`note:`), which is no problem.
     #[command(verbatim_doc_comment)]
     Check {
-        /// The directory; each NAME.toml in it defines the service NAME
+        /// The directory; each NAME.toml in it defines the service or app NAME
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },

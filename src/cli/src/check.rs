@@ -1,7 +1,10 @@
 //! `rollinit check`: definitions in a directory, offline, by the supervisor's own code.
 
+mod advice;
+
 use crate::exit::{Code, Failure};
 use crate::screen::{Screen, printable};
+use advice::Note;
 use serde::Serialize;
 use service::definition::{self, Loaded};
 use service::problem::Severity;
@@ -14,7 +17,9 @@ use std::path::Path;
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     services: Vec<&'a str>,
+    apps: Vec<&'a str>,
     problems: Vec<ProblemJson<'a>>,
+    notes: Vec<Note>,
 }
 
 #[derive(Debug, Serialize)]
@@ -27,24 +32,32 @@ struct ProblemJson<'a> {
     suggestion: Option<&'a str>,
 }
 
-/// Checks each `NAME.toml` in `directory`.
+/// Checks each `NAME.toml` in `directory`. Advice about sound definitions is no problem: it
+/// changes neither the verdict nor the exit code.
 pub fn run(directory: &Path, screen: &mut Screen) -> Result<Code, Failure> {
     let (files, unreadable) = read(directory).map_err(|error| {
         let what = format!("cannot read the directory {}", directory.display());
         let cures = vec!["Name the directory with the service definitions, NAME.toml.".to_owned()];
         Failure { cures, ..Failure::local(&what, &error) }
     })?;
-    let Loaded { definitions, mut problems, .. } = definition::load(files);
+    let Loaded { definitions, apps, mut problems, .. } = definition::load(files);
     problems.extend(unreadable);
     problems.sort();
+    let notes: Vec<Note> = apps.values().flat_map(advice::of).collect();
     if screen.json {
         let services = definitions.keys().map(String::as_str).collect();
-        screen.json(&Report { services, problems: problems.iter().map(json).collect() })?;
+        let apps = apps.keys().map(String::as_str).collect();
+        let problems = problems.iter().map(json).collect();
+        screen.json(&Report { services, apps, problems, notes })?;
     } else {
         for problem in &problems {
             screen.text(&format!("{}\n", printable(&problem.to_string())))?;
         }
-        screen.text(&verdict(definitions.len(), problems.len()))?;
+        for note in &notes {
+            let text = format!("{}: note: {} ({})", note.file, note.message, note.suggestion);
+            screen.text(&format!("{}\n", printable(&text)))?;
+        }
+        screen.text(&verdict(definitions.len() + apps.len(), problems.len()))?;
     }
     Ok(if problems.is_empty() { Code::Done } else { Code::Failed })
 }

@@ -62,3 +62,27 @@ fn no_directory() {
     let error: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(error["error"], "local");
 }
+
+/// Apps are judged with the services, and what is only worth knowing is no problem.
+#[test]
+fn apps() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text);
+    write("web.toml", "[app]\n[app.listen]\nhttp = \"[::]:80\"\n").unwrap();
+    write("db.toml", SOUND).unwrap();
+    let output = check(directory.path(), false);
+    let out = text(&output.stdout);
+    assert!(out.contains("web.toml: note: its gate only connects"), "{out}");
+    assert!(out.ends_with("2 sound definitions, no problems\n"), "{out}");
+    assert_eq!(output.status.code(), Some(0));
+
+    let output = check(directory.path(), true);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["apps"], &report["services"]), (&["web"][..].into(), &["db"][..].into()));
+    assert!(report["notes"][0]["suggestion"].as_str().unwrap().contains("/up"));
+
+    write("web.toml", "[app]\n[app.swap]\nstrategy = \"sudden\"\n").unwrap();
+    let output = check(directory.path(), false);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("web.toml:3:"), "{}", text(&output.stdout));
+}

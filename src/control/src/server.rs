@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::types::{
     App, Changed, Event, LogRecord, ProcessList, ShutdownKind, Status, Task, TaskEnd,
 };
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
@@ -42,30 +42,20 @@ pub trait Backend {
     /// Begins to take the host down; answers once that is under way.
     fn shutdown<'a>(&'a self, peer: &'a Peer, kind: ShutdownKind) -> Answer<'a, ()>;
 
-    /// The apps, by name. A supervisor without apps keeps this and what follows as it is here.
-    fn apps(&self) -> Answer<'_, Vec<App>> {
-        Box::pin(ready(Ok(Vec::new())))
-    }
+    /// The apps, by name.
+    fn apps(&self) -> Answer<'_, Vec<App>>;
 
     /// One app as it is now and at each change: the channel holds the newest. It ends with its
     /// sender, or with the caller.
-    fn watch_app<'a>(&'a self, app: &'a str) -> Answer<'a, watch::Receiver<App>> {
-        Box::pin(ready(Err(crate::Error::no_such_app(app, []))))
-    }
+    fn watch_app<'a>(&'a self, app: &'a str) -> Answer<'a, watch::Receiver<App>>;
 
     /// Takes a swap of an app to its next state, or back; answers when it is there. What is there
     /// already is answered at once: each may be asked for again by the same swap id.
-    fn change_app<'a>(&'a self, peer: &'a Peer, order: SwapOrder<'a>) -> Answer<'a, App> {
-        let _ = peer;
-        Box::pin(ready(Err(crate::Error::no_such_app(order.app, []))))
-    }
+    fn change_app<'a>(&'a self, peer: &'a Peer, order: SwapOrder<'a>) -> Answer<'a, App>;
 
     /// Runs a program beside an app and answers with its end. Asked for again while it runs, by
     /// the same swap id, it joins; once it has ended and nobody has heard of that, it tells.
-    fn run_task<'a>(&'a self, peer: &'a Peer, order: TaskOrder<'a>) -> Answer<'a, TaskEnd> {
-        let _ = peer;
-        Box::pin(ready(Err(crate::Error::no_such_app(order.app, []))))
-    }
+    fn run_task<'a>(&'a self, peer: &'a Peer, order: TaskOrder<'a>) -> Answer<'a, TaskEnd>;
 
     /// Puts off the time at which a running task is killed to `lease_ms` from now.
     fn renew_task<'a>(
@@ -74,10 +64,7 @@ pub trait Backend {
         swap: &'a str,
         task: Task,
         lease_ms: u64,
-    ) -> Answer<'a, ()> {
-        let _ = (swap, task, lease_ms);
-        Box::pin(ready(Err(crate::Error::no_such_app(app, []))))
-    }
+    ) -> Answer<'a, ()>;
 
     /// `CLOCK_MONOTONIC` now, in nanoseconds.
     fn now_ns(&self) -> u64;

@@ -169,7 +169,7 @@ pub enum RetireWhen {
 pub struct AppHealth {
     /// By what.
     pub kind: HealthKind,
-    /// Where to ask with http and tcp: an IP address and port of this host, to connect to.
+    /// Where to ask with http and tcp: an IP address and port to connect to, or `unix:/path`.
     pub address: Option<String>,
     /// The path to GET, with http.
     pub path: Option<String>,
