@@ -222,6 +222,19 @@ fn a_bomb_is_not_even_read() {
     }
 }
 
+/// A file that says to be longer than what can still come is refused at its length, before a byte
+/// of it is written.
+#[test]
+fn a_length_that_cannot_come_is_refused_at_once() {
+    let mut bytes = spell("( type regular contents");
+    let at = u64::try_from(bytes.len()).unwrap() + 8;
+    bytes.extend(1000_u64.to_le_bytes());
+    bytes.resize(bytes.len() + 900, 0);
+    let size = u64::try_from(bytes.len()).unwrap();
+    let error = Reader::new(bytes.as_slice(), size).next_event().unwrap_err();
+    assert!(matches!(error, NarError::TooLong { at: found, .. } if found == at), "{error}");
+}
+
 fn entry(name: &[u8]) -> Vec<u8> {
     let all: [&[u8]; 12] = [
         b"entry",
