@@ -10,7 +10,8 @@
 //! answer comes when the path is not just being deleted. Only then is asked whether a path is valid.
 //!
 //! The file is emptied when nobody in this process needs a root any more, and only while no
-//! collector runs: one that has read the permanent roots and not yet these would see neither.
+//! collector runs: one that has read the permanent roots and not yet these would see neither. If one
+//! does run, what is not needed any more leaves the file at the next occasion without one.
 
 use crate::error::{Error, Fault, Result, Step};
 use crate::locks::open_lock;
@@ -40,6 +41,10 @@ pub(crate) struct TempRoots {
 struct Held {
     file: Option<File>,
     guards: usize,
+    /// What was added since there were no guards.
+    needed: Vec<StorePath>,
+    /// The file holds more than that.
+    stale: bool,
 }
 
 /// As long as this lives, what was [added](Self::add) through it is not collected.
@@ -76,12 +81,10 @@ impl TempRoots {
         }
         let path = self.own_file();
         let mut held = self.lock();
-        let file = match &mut held.file {
-            Some(file) => file,
-            none => none.insert(make_file(&path).map_err(Error::io(Step::Root, &path))?),
-        };
-        let lines: String = paths.iter().map(|path| format!("{path}\0")).collect();
-        let mut append = || file.write_all(lines.as_bytes());
+        if held.file.is_none() {
+            held.file = Some(make_file(&path).map_err(Error::io(Step::Root, &path))?);
+        }
+        held.needed.extend_from_slice(paths);
         let failed = || Error::io(Step::Root, &path);
         let lock = self.collector_lock();
         let began = Instant::now();
@@ -89,12 +92,13 @@ impl TempRoots {
             let collector = open_lock(&lock).map_err(Error::io(Step::Root, &lock))?;
             match collector.try_lock_shared() {
                 // The lock is let go when `collector` is dropped, after the write.
-                Ok(()) => return append().map_err(failed()),
+                Ok(()) if held.stale => return held.rewrite().map_err(failed()),
+                Ok(()) => return held.append(paths).map_err(failed()),
                 Err(TryLockError::Error(error)) => return Err(Error::io(Step::Root, &lock)(error)),
                 Err(TryLockError::WouldBlock) => {}
             }
             if announce(&self.state.join("gc-socket/socket"), paths).is_ok() {
-                return append().map_err(failed());
+                return held.append(paths).map_err(failed());
             }
             if began.elapsed() > ANSWER_TIMEOUT {
                 let waited_ms = u64::try_from(ANSWER_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
@@ -107,12 +111,31 @@ impl TempRoots {
 
     /// Empties the file if no collector runs; else it is done at a later occasion.
     fn release(&self, held: &mut Held) {
-        let Some(file) = &mut held.file else { return };
+        held.needed.clear();
+        held.stale = held.file.is_some();
         let Ok(collector) = open_lock(&self.collector_lock()) else { return };
         if collector.try_lock_shared().is_ok() {
             // A file that cannot be emptied protects too much, which is no harm.
-            let _ = file.set_len(0);
+            let _ = held.rewrite();
         }
+    }
+}
+
+impl Held {
+    fn append(&mut self, paths: &[StorePath]) -> io::Result<()> {
+        let lines: String = paths.iter().map(|path| format!("{path}\0")).collect();
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(lines.as_bytes()))
+    }
+
+    /// Leaves in the file what is needed. Only while no collector runs.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.set_len(0)?;
+        self.stale = false;
+        let needed = std::mem::take(&mut self.needed);
+        let written = self.append(&needed);
+        self.needed = needed;
+        written
     }
 }
 
@@ -245,8 +268,10 @@ mod tests {
         drop(guard);
         assert_eq!(length(), written, "not while a collector runs");
         drop(lock);
-        drop(roots.guard());
-        assert_eq!(length(), 0, "the next occasion");
+        let guard = roots.guard();
+        guard.add(&[path('c')]).expect("added");
+        let text = fs::read_to_string(roots.own_file()).expect("read");
+        assert_eq!(text, format!("{}\0", path('c')), "the next occasion");
     }
 
     #[test]
