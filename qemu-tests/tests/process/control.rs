@@ -10,19 +10,31 @@ const NOT_PERMITTED: i32 = 4;
 
 /// Proof: the command line run under uids and groups that the kernel vouches for. Root may all; a
 /// member of the operate group may start and stop but not power off; one of the read group may look;
-/// anybody else may nothing; and root within a service's cgroup may look and no more.
+/// anybody else may nothing; and root within a service's cgroup may look and no more, unless that
+/// service's definition says that it may operate.
 pub fn roles() -> Result<()> {
     let mut host = Contained::prepare()?;
     host.define_app("web", &["hang"], "")?;
-    // A service that tries to stop another, as root, and to look at it.
+    // Services that try to stop another, as root, and to look at it.
     let rollinit = host.program("rollinit");
     let script = "\"$0\" --socket \"$1\" stop web; echo stop: $?; \
                   \"$0\" --socket \"$1\" status web; echo status: $?; exec sleep 1000";
     let (program, socket) = (rollinit.to_string_lossy(), host.socket());
     let exec = ["/bin/sh", "-c", script, &program, &socket.to_string_lossy()];
     host.define("inside", &exec, "environment = { PATH = \"/bin\" }")?;
+    let script = script.replace("stop web", "restart web").replace("stop:", "restart:");
+    let exec = ["/bin/sh", "-c", &script, &program, &socket.to_string_lossy()];
+    let more = "environment = { PATH = \"/bin\" }\ncontrol = \"operate\"";
+    host.define("operator", &exec, more)?;
     host.settle(Place::Subreaper)?;
-    host.wait_state("web", "running")?;
+    host.until("the operator has restarted it", || {
+        Ok(host.must(&["logs", "operator"])?.contains("status:"))
+    })?;
+    let logs = host.must(&["logs", "operator"])?;
+    ensure!(logs.contains("restart: 0") && logs.contains("status: 0"), "{logs}");
+    let restarted = host.wait_state("web", "running")?["incarnation"].as_u64();
+    let restarted = restarted.context("a run")?;
+    ensure!(restarted <= 2, "restarted at most once");
 
     let somebody = |group| Identity { user: NOBODY, group };
     let code = |who: Identity, words: &[&str]| -> Result<i32> {
@@ -44,7 +56,8 @@ pub fn roles() -> Result<()> {
         let ended = code(somebody(group), words)?;
         ensure!(ended == expected, "group {group:?}: {words:?}: exit {ended}\n{}", host.said());
     }
-    ensure!(host.service("web")?["incarnation"] == 2, "stopped and started once");
+    let incarnation = &host.service("web")?["incarnation"];
+    ensure!(*incarnation == restarted + 1, "stopped and started once: {incarnation}");
 
     host.until("the service has tried", || {
         Ok(host.must(&["logs", "inside"])?.contains("status:"))

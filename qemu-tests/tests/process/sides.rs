@@ -327,8 +327,9 @@ const DEATHS: u64 = 3;
 const BETWEEN_US: u64 = 700_000;
 
 /// Proof: under load, swaps in both strategies forward and back, and in each verb the supervisor is
-/// killed at random moments until the verb, said again, is done. Every verb comes to its end, no
-/// side is restarted by it, and no request fails.
+/// killed at random moments until the verb, said again, is done; and once more after it, when the
+/// app must be to the last field what it was. Every verb comes to its end, no side is restarted by
+/// it, and no request fails.
 pub fn supervisor_killed() -> Result<()> {
     isolated(|| {
         let mut random = Random::seeded("sides-supervisor-killed")?;
@@ -377,7 +378,14 @@ fn under_fire(
         web.host.until("there is a supervisor to kill", || web.host.kill_supervisor())?;
     }
     let reply = asking.join().map_err(|_| anyhow!("it panicked"))?;
-    reply.map(drop).with_context(|| web.host.said())
+    reply.with_context(|| web.host.said())?;
+    // A candidate may have come up between the answer and now.
+    web.probe()?;
+    let before = web.app()?;
+    web.host.until("there is a supervisor to kill", || web.host.kill_supervisor())?;
+    let after = web.app()?;
+    ensure!(after == before, "{before}\nbecame\n{after}\n{}", web.host.said());
+    Ok(())
 }
 
 /// New connections of users: a choice by chance would be seen.
