@@ -81,7 +81,7 @@ pub enum Cause {
     Own,
     /// After a stop or signal that was asked for.
     Asked,
-    /// The stop deadline passed and PID 1 killed the cgroup.
+    /// The deadline of its stop, or its own, passed and PID 1 killed the cgroup.
     Deadline,
     /// The kernel's OOM killer was at work in its cgroup.
     OutOfMemory,
@@ -131,7 +131,7 @@ impl std::fmt::Display for End {
         f.write_str(match self.cause {
             Cause::Own => "",
             Cause::Asked => ", as asked",
-            Cause::Deadline => ", killed at the stop deadline",
+            Cause::Deadline => ", killed at its deadline",
             Cause::OutOfMemory => ", out of memory",
             Cause::Shutdown => ", at shutdown",
         })

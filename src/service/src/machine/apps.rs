@@ -31,7 +31,8 @@
 //!             queue as above                  (none)  the old one serves
 //! ```
 //!
-//! - No candidate is spawned before `Gate` is in force, no side is stopped before the program that
+//! - No candidate is spawned before the group was brought into order for this very spawn (the old
+//!   side's tenant may have shut its sockets, and a candidate would be in front), no side is stopped before the program that
 //!   sends users elsewhere is.
 //! - A side that ended or starts again during an overlap has the group brought into order anew: its
 //!   tenant may have shut its sockets.
@@ -79,6 +80,8 @@ pub(super) struct AppState {
     in_force: Option<(Side, Program)>,
     /// What was asked of the shell and not answered yet.
     asked: Option<(u64, Side, Program)>,
+    /// It was brought into order just now, for the candidate that is to be spawned.
+    passes: bool,
     /// Why the shell could not do it, until it is asked again.
     failure: Option<String>,
     /// When it is asked again: `CLOCK_MONOTONIC` in nanoseconds.
@@ -190,11 +193,9 @@ impl Machine {
     pub(super) fn side_waits(&self, key: &str) -> Option<String> {
         let Place::Side { app, side } = self.place(key) else { return None };
         let state = self.apps.get(app)?;
-        if !state.memory.wants(side) {
-            return Some(format!("the next swap of {app}"));
-        }
-        let gated = side == state.memory.serving || self.is_steered(app);
-        (!gated).then(|| format!("the group of {app} to be steered"))
+        let serves = side == state.memory.serving;
+        let passes = serves || state.passes || self.wanted_group(app).is_none();
+        (!passes).then(|| format!("the sockets of {app} to be steered"))
     }
 
     /// Whether a side has no closure to run.

@@ -138,6 +138,7 @@ impl Machine {
         let Some(unit) = self.units.get(key) else { return };
         match (unit.memory.phase, unit.down.clone()) {
             (Phase::Idle, None) if self.gate(key) == Gate::Go => self.spawn(key),
+            (Phase::Idle, None) => self.ask_pass(key),
             (Phase::Idle | Phase::Backoff { .. } | Phase::Failed, Some(Down::Rest)) => {
                 self.enter(key, Phase::Stopped);
             }
@@ -151,6 +152,7 @@ impl Machine {
                     Down::Rest => (Then::Judge, "the other side serves".to_owned()),
                     Down::Stale => (Then::Again, "its app runs something else now".to_owned()),
                     Down::Requirement(name) => (Then::Again, format!("{name} goes down")),
+                    Down::Power if is_task => (Then::Judge, "the machine ends".to_owned()),
                     Down::Power => (Then::Again, "the machine ends".to_owned()),
                 };
                 self.stop(key, then, &reason);
@@ -203,6 +205,14 @@ impl Machine {
 
     /// Whether an idle service may start, by what those before it have worked out.
     pub(super) fn gate(&self, key: &str) -> Gate {
+        match (self.order_gate(key), self.side_waits(key)) {
+            (Gate::Go, Some(reason)) => Gate::Wait(vec![reason]),
+            (gate, _) => gate,
+        }
+    }
+
+    /// Like [`Self::gate`], by the order of services alone.
+    pub(super) fn order_gate(&self, key: &str) -> Gate {
         if let Some(power) = self.power {
             return Gate::Never(format!("a {} is under way", power.kind));
         }
@@ -214,9 +224,7 @@ impl Machine {
         if let Place::Task { .. } = self.place(key) {
             return self.task_gate(key);
         }
-        if let Some(reason) = self.side_waits(key) {
-            waits.push(reason);
-        } else if self.lacks_closure(key) {
+        if self.lacks_closure(key) {
             return Gate::Never(format!(
                 "{own_name} has nothing to run yet: `rollinit swap {own_name} PATH` gives it a \
                  closure"

@@ -19,6 +19,8 @@ pub struct Known {
     pub leaving: bool,
     /// The machine has heard that the leader ended.
     pub end_told: bool,
+    /// When PID 1 kills it, stopped or not.
+    pub deadline_ns: Option<u64>,
 }
 
 impl Known {
@@ -89,7 +91,8 @@ impl Pid1 {
             stop_deadline_ns: None,
             state: RunState::Starting,
         };
-        let known = Known { run, ready_told: false, leaving: false, end_told: false };
+        let (ready_told, leaving, end_told, deadline_ns) = (false, false, false, None);
+        let known = Known { run, ready_told, leaving, end_told, deadline_ns };
         self.runs.insert((key.to_owned(), incarnation), known);
     }
 
@@ -127,7 +130,11 @@ impl Pid1 {
                 }
             }
             Effect::Shutdown { kind } => self.shutdown = Some(kind),
-            Effect::Deadline { .. } => {}
+            Effect::Deadline { key, incarnation, deadline_ns } => {
+                if let Some(known) = self.runs.get_mut(&(key, incarnation)) {
+                    known.deadline_ns = Some(deadline_ns);
+                }
+            }
             Effect::Spawn { .. }
             | Effect::Reply { .. }
             | Effect::TaskReply { .. }
@@ -172,9 +179,14 @@ impl Pid1 {
             return;
         }
         let asked = known.run.stop_deadline_ns.is_some();
+        let late = known.deadline_ns.is_some_and(|at_ns| at_ns <= self.now_ns);
         let end = End {
             status,
-            cause: if asked { Cause::Asked } else { Cause::Own },
+            cause: match (asked, late) {
+                (true, _) => Cause::Asked,
+                (false, true) => Cause::Deadline,
+                (false, false) => Cause::Own,
+            },
             ended_ns: self.now_ns,
             user_us: 0,
             system_us: 0,
@@ -197,7 +209,10 @@ impl Pid1 {
     /// Time passes: PID 1 kills those whose deadline has come.
     pub fn advance(&mut self, duration_ms: u64) {
         self.now_ns += duration_ms * 1_000_000;
-        let due = |known: &&Known| known.run.stop_deadline_ns.is_some_and(|at| at <= self.now_ns);
+        let due = |known: &&Known| {
+            let deadlines = known.run.stop_deadline_ns.into_iter().chain(known.deadline_ns);
+            deadlines.min().is_some_and(|at_ns| at_ns <= self.now_ns)
+        };
         let due: Vec<RunId> = self
             .runs
             .values()

@@ -1,6 +1,8 @@
 //! The steps of a swap, one after the other, as far as they can be taken now.
 
 use super::super::Machine;
+use super::super::memory::Phase;
+use super::super::order::Gate;
 use super::memory::{Last, Step};
 use super::{AppState, memo_key};
 use crate::app::{Place, Side, Strategy};
@@ -110,7 +112,7 @@ impl Machine {
     }
 
     /// How the group shall be; none if there is no group to steer.
-    fn wanted_group(&self, app: &str) -> Option<(Side, Program)> {
+    pub(super) fn wanted_group(&self, app: &str) -> Option<(Side, Program)> {
         if !self.loaded.apps.get(app)?.is_grouped() {
             return None;
         }
@@ -141,6 +143,7 @@ impl Machine {
         let request = state.next_request();
         state.asked = Some((request, first, program));
         state.in_force = None;
+        state.passes = false;
         state.failure = None;
         state.retry_ns = None;
         state.awaited = None;
@@ -160,11 +163,34 @@ impl Machine {
         }
     }
 
+    /// A candidate that could be spawned but for its group has it brought into order.
+    pub(in crate::machine) fn ask_pass(&mut self, key: &str) {
+        let Place::Side { app, .. } = self.place(key) else { return };
+        if self.wants_pass(key)
+            && let Some(state) = self.apps.get_mut(app)
+            && state.asked.is_none()
+        {
+            state.in_force = None;
+            self.steer(app);
+        }
+    }
+
+    fn wants_pass(&self, key: &str) -> bool {
+        let idle = self
+            .units
+            .get(key)
+            .is_some_and(|unit| unit.memory.phase == Phase::Idle && unit.down.is_none());
+        idle && self.side_waits(key).is_some() && self.order_gate(key) == Gate::Go
+    }
+
     /// Like [`Self::regroup`], and asks at once: before what follows.
     pub(in crate::machine) fn regroup_now(&mut self, key: &str) {
         self.regroup(key);
         if let Place::Side { app, .. } = self.place(key) {
             self.steer(app);
+            if let Some(state) = self.apps.get_mut(app) {
+                state.passes = false;
+            }
         }
     }
 
@@ -182,7 +208,14 @@ impl Machine {
         };
         state.asked = None;
         match failure {
-            None => state.in_force = Some((first, program)),
+            None => {
+                state.in_force = Some((first, program));
+                let candidate = state.memory.serving.other().key(app);
+                let passes = self.wants_pass(&candidate) && self.is_steered(app);
+                if let Some(state) = self.apps.get_mut(app) {
+                    state.passes = passes;
+                }
+            }
             Some(reason) => {
                 state.retry_ns = Some(retry_ns);
                 state.failure = Some(reason.clone());

@@ -158,7 +158,7 @@ impl Machine {
     fn own_end(&self, key: &str) -> Option<TaskEnd> {
         let memory = self.unit_memory(key)?;
         let end = memory.last_end.as_ref().filter(|_| memory.has_ended())?.end?;
-        let own = matches!(end.cause, Cause::Own | Cause::OutOfMemory) && !memory.held_down;
+        let own = matches!(end.cause, Cause::Own | Cause::OutOfMemory);
         own.then(|| TaskEnd { exit: end.code(), signal: end.signal(), lease_ended: false })
     }
 
