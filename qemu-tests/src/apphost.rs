@@ -102,7 +102,7 @@ impl AppHost {
         ];
         let more = format!(
             "control = \"admin\"\n[[service.listen]]\nname = \"varlink\"\nunix = \"{}\"\n\
-             mode = \"0666\"\n[service.restart]\npolicy = \"always\"\nbackoff-min = \"50ms\"\n",
+             mode = \"0666\"\n[service.restart]\npolicy = \"always\"\nbackoff-min = \"50ms\"\nbackoff-max = \"50ms\"\n",
             folder("run/agent")
         );
         host.define(AGENT, &exec, &more)?;
@@ -281,6 +281,9 @@ impl AppHost {
     pub fn roots(&self) -> Result<Vec<(String, String)>> {
         let folder = self.host.path("nix/var/nix/gcroots/rollinit");
         let mut roots = Vec::new();
+        if !folder.exists() {
+            return Ok(roots); // none was ever made
+        }
         for entry in std::fs::read_dir(folder).context("read the roots")? {
             let entry = entry?;
             let path = std::fs::read_link(entry.path())?.to_string_lossy().into_owned();

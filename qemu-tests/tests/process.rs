@@ -20,7 +20,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 26] = [
+const TESTS: [Test; 31] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -45,6 +45,11 @@ const TESTS: [Test; 26] = [
     ("swap-overlap-commits", swaps::overlap_commits),
     ("swap-restart-commits", swaps::restart_commits),
     ("swap-bad-releases", swaps::bad_releases_are_taken_back),
+    ("swap-agent-killed", swaps::agent_killed_at_each_state),
+    ("swap-supervisor-killed", swaps::supervisor_killed_at_each_state),
+    ("swap-second-waits", swaps::a_second_swap_waits_or_supersedes),
+    ("swap-dry-run-and-disconnect", swaps::dry_run_and_disconnect),
+    ("swap-test-and-confirm", swaps::tests_are_undone_unless_confirmed),
     ("roles", control::roles),
     ("foreign-client", control::foreign_client),
 ];

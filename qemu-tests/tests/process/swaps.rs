@@ -4,11 +4,17 @@ use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, AppHost, Release};
 use qemu_tests::contained::Output;
 use serde_json::Value;
+use std::os::unix::fs::MetadataExt;
+use std::process::Child;
 
 /// Exit codes of `rollinit swap` (docs/cli.md).
 const COMMITTED: i32 = 0;
 const ROLLED_BACK: i32 = 10;
 const REFUSED: i32 = 12;
+const SUPERSEDED: i32 = 13;
+
+/// Exit code for an agent that was gone before it answered.
+const UNREACHABLE: i32 = 3;
 
 /// Short, so that a test takes seconds; the way is the same.
 const QUICK: &str = "[app.swap]\ndrain = \"5s\"\nbake = \"200ms\"\nwatch = \"200ms\"\n";
@@ -116,4 +122,133 @@ pub fn bad_releases_are_taken_back() -> Result<()> {
     drop(missing);
     ensure!(host.roots()?.iter().all(|(name, _)| name != "web-target"), "{:?}", host.roots()?);
     Ok(())
+}
+
+/// Proof: in one swap after the other the agent is killed after its first, second… record is on
+/// disk, until a swap ends before its turn comes: so each state that is ever written has been the
+/// last one of an agent. Every swap ends all the same, committed or taken back, and its caller is
+/// told so.
+pub fn agent_killed_at_each_state() -> Result<()> {
+    killed_at_each_state(AppHost::kill_agent)
+}
+
+/// Proof: the same with the supervisor, which the agent has to find again.
+pub fn supervisor_killed_at_each_state() -> Result<()> {
+    killed_at_each_state(|host| host.host.kill_supervisor())
+}
+
+fn killed_at_each_state(kill: impl Fn(&AppHost) -> Result<bool>) -> Result<()> {
+    /// States of a swap that commits: planned, fetched, rooted, migrated, started, gated, switched,
+    /// baking, baked, retired, committed.
+    const STATES_MIN: usize = 11;
+    /// More than any swap writes.
+    const STATES_MAX: usize = 40;
+    let (host, second) = host_with_second(QUICK)?;
+    let mut killed = 0;
+    for count in 1..STATES_MAX {
+        let to_second = host.version()? == "web-1";
+        let (path, version) = if to_second { (&*second, "web-2") } else { (&*host.first, "web-1") };
+        let before = if to_second { "web-1" } else { "web-2" };
+        let mut caller = host.begin(&["swap", APP, path, "--force"])?;
+        if !await_records(&host, count, &mut caller)? {
+            ensure!(killed >= STATES_MIN, "only {killed} states were killed at\n{}", said(&host));
+            return ensure_serves(&host, version, path);
+        }
+        kill(&host)?;
+        killed += 1;
+        let outcome = host.outcome().with_context(|| format!("killed at record {count}"))?;
+        let told = caller.wait_with_output()?;
+        let expected = match &*outcome {
+            "committed" => COMMITTED,
+            "rolled_back" => ROLLED_BACK,
+            other => anyhow::bail!("killed at record {count}: {other}\n{}", said(&host)),
+        };
+        // Killed before its first word, it leaves the caller without the swap's id.
+        let is_speechless = count == 1 && told.status.code() == Some(UNREACHABLE);
+        ensure!(
+            told.status.code() == Some(expected) || is_speechless,
+            "killed at record {count}: {outcome}, and the caller was told {told:?}\n{}",
+            said(&host)
+        );
+        let now = host.version()?;
+        let right = if expected == COMMITTED { version } else { before };
+        ensure!(now == right, "killed at record {count}: {outcome}, {now} serves");
+        host.host.until("one side is left", || Ok(host.sides().len() == 1))?;
+    }
+    anyhow::bail!("a swap never ended before its {STATES_MAX}th record")
+}
+
+/// Waits until the agent has replaced its record so often; false if the caller's swap is over
+/// before that. Each replacement is another file, so the inode's number counts them.
+fn await_records(host: &AppHost, count: usize, caller: &mut Child) -> Result<bool> {
+    let inode = || std::fs::metadata(host.record()).map_or(0, |metadata| metadata.ino());
+    let (mut seen, mut newest) = (0, inode());
+    while seen < count {
+        let now = inode();
+        if now != newest {
+            (seen, newest) = (seen + 1, now);
+        } else if caller.try_wait()?.is_some() {
+            return Ok(false);
+        }
+        std::thread::yield_now();
+    }
+    Ok(true)
+}
+
+/// Proof: while a swap bakes, users have it already, and another one waits for its end; both are
+/// committed in turn. While one is at its gate, another takes its place, and who asked for the first
+/// is told so.
+pub fn a_second_swap_waits_or_supersedes() -> Result<()> {
+    let (host, second) = host_with_second("[app.swap]\nbake = \"2s\"\nwatch = \"100ms\"\n")?;
+    let third = host.release(&Release { name: "web-3", serve: &[], programs: &[] })?;
+    let deaf =
+        host.release(&Release { name: "web-deaf", serve: &["--never-accept"], programs: &[] })?;
+    let first = host.begin(&["swap", APP, &second])?;
+    host.host.until("users reach the second", || Ok(host.version()? == "web-2"))?;
+    expect(&host, &host.swap(&third, &[])?, COMMITTED)?;
+    let first = first.wait_with_output()?;
+    ensure!(first.status.code() == Some(COMMITTED), "{first:?}");
+    ensure_serves(&host, "web-3", &third)?;
+
+    let gated = host.begin(&["swap", APP, &deaf])?;
+    host.host.until("two sides", || Ok(host.sides().len() == 2))?;
+    expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
+    let gated = gated.wait_with_output()?;
+    ensure!(gated.status.code() == Some(SUPERSEDED), "{gated:?}\n{}", said(&host));
+    ensure_serves(&host, "web-2", &second)
+}
+
+/// Proof: a dry run says what is missing and leaves no trace; a swap goes on when who asked for it
+/// is killed.
+pub fn dry_run_and_disconnect() -> Result<()> {
+    let (host, second) = host_with_second(QUICK)?;
+    let dry = host.swap(&second, &["--dry-run"])?;
+    expect(&host, &dry, COMMITTED)?;
+    ensure!(dry.stdout.contains("1 of 1 paths missing"), "{dry:?}");
+    ensure!(host.swaps()?.is_empty() && host.version()? == "web-1" && host.roots()?.is_empty());
+    let store = host.host.path(second.trim_start_matches('/'));
+    ensure!(!store.exists(), "nothing was fetched");
+
+    let mut caller = host.begin(&["swap", APP, &second])?;
+    ensure!(await_records(&host, 1, &mut caller)?, "it begins");
+    caller.kill()?;
+    caller.wait()?;
+    ensure!(host.outcome()? == "committed", "{}", said(&host));
+    ensure_serves(&host, "web-2", &second)
+}
+
+/// Proof: a test that nobody confirms is undone and says so; one that is confirmed stays.
+pub fn tests_are_undone_unless_confirmed() -> Result<()> {
+    let (host, second) = host_with_second(QUICK)?;
+    let undone = host.swap(&second, &["--test", "--within", "1s"])?;
+    expect(&host, &undone, ROLLED_BACK)?;
+    ensure!(host.version()? == "web-1" && host.sides().len() == 1, "{}", said(&host));
+
+    let kept = host.begin(&["swap", APP, &second, "--test", "--within", "60s"])?;
+    host.host.until("users reach the second", || Ok(host.version()? == "web-2"))?;
+    host.host
+        .until("it is confirmed", || Ok(host.host.rollinit(&["confirm", APP])?.code == Some(0)))?;
+    let kept = kept.wait_with_output()?;
+    ensure!(kept.status.code() == Some(COMMITTED), "{kept:?}\n{}", said(&host));
+    ensure_serves(&host, "web-2", &second)
 }

@@ -58,6 +58,8 @@ pub struct App {
     view: RefCell<Option<View>>,
     /// The generation that the next commit makes.
     next_generation: Cell<Option<u64>>,
+    /// The swap that is none: a dry run.
+    dry: RefCell<Option<String>>,
     /// When the gate of the swap under way opened; `CLOCK_MONOTONIC` nanoseconds. 0: before this
     /// agent began.
     gated_ns: Cell<u64>,
@@ -127,6 +129,7 @@ impl App {
             inbox: sender,
             view: RefCell::new(view),
             next_generation: Cell::new(None),
+            dry: RefCell::new(None),
             gated_ns: Cell::new(0),
         });
         app.look_ahead(tools).await;
@@ -182,6 +185,14 @@ impl App {
         to.generation = to.generation.or(self.next_generation.get());
         let from = report.from.as_ref().map(convert::release);
         let outcome = report.outcome.as_ref().map(|outcome| {
+            let is_dry = self.dry.borrow().as_ref() == Some(&report.swap);
+            let is_planned = is_dry && outcome.kind == rollout::OutcomeKind::NothingToDo;
+            if is_planned {
+                // What serves is what did.
+                let serving = from.clone();
+                let kind = control::agent::OutcomeKind::Planned;
+                return control::agent::Outcome { kind, ..convert::outcome(outcome, serving) };
+            }
             let serving = self.serving(outcome, report.from.as_ref(), &report.to);
             convert::outcome(outcome, serving)
         });
@@ -254,6 +265,7 @@ impl Task {
             Input::Request(request, reply) => {
                 let (mut request, view) = *request;
                 request.number = self.number(reply);
+                *self.app.dry.borrow_mut() = request.dry_run.then(|| request.id.clone());
                 self.app.look_ahead(&self.tools).await;
                 self.event(Event::View(view)).await;
                 self.event(Event::Request(request)).await;
@@ -377,7 +389,15 @@ impl Task {
     }
 
     fn report(&self, report: &rollout::Report) {
-        let progress = self.app.progress(report);
+        let mut progress = self.app.progress(report);
+        let planned = control::agent::OutcomeKind::Planned;
+        if let Some(outcome) = progress.outcome.as_mut().filter(|outcome| outcome.kind == planned) {
+            // The plan is what a dry run has to say; that nothing was done its outcome says.
+            outcome.reason = None;
+            if let Some(plan) = self.tools.boards.newest(&progress.swap) {
+                (progress.state, progress.text) = (plan.state, plan.text);
+            }
+        }
         if progress.step == control::agent::Step::Gate && progress.state == StepState::Ok {
             self.app.gated_ns.set(sys::clock::monotonic_ns());
         }

@@ -18,7 +18,8 @@ impl Lines {
     /// Chooses where lines go.
     #[must_use]
     pub fn new() -> Self {
-        Self { sink: Mutex::new(LogSink::choose("rollinit-agent")) }
+        // As a service its stderr is its log, which names it already.
+        Self { sink: Mutex::new(LogSink::choose("rollinit-agent").unnamed_on_stderr()) }
     }
 }
 

@@ -17,7 +17,7 @@ const DEV_NULL: u64 = 0x103;
 #[derive(Debug)]
 pub struct LogSink {
     place: Place,
-    /// Begins every line.
+    /// Begins every line; empty for none.
     name: &'static str,
     dropped: u64,
 }
@@ -51,9 +51,19 @@ impl LogSink {
         Ok(Self { place, name, dropped: 0 })
     }
 
+    /// Without the name where somebody reads stderr who knows whose it is.
+    #[must_use]
+    pub fn unnamed_on_stderr(mut self) -> Self {
+        if matches!(self.place, Place::Stderr) {
+            self.name = "";
+        }
+        self
+    }
+
     /// Writes one line.
     pub fn write(&mut self, priority: Priority, text: &str) {
-        let mut line = format!("{}: {text}", self.name);
+        let colon = if self.name.is_empty() { "" } else { ": " };
+        let mut line = format!("{}{colon}{text}", self.name);
         if self.dropped > 0 {
             // Writing to a string cannot fail.
             let _ = write!(line, " ({} lines before this one were dropped)", self.dropped);

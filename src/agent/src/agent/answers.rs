@@ -161,12 +161,15 @@ impl Agent {
         }
     }
 
-    /// A swap that is over, by its id.
+    /// A swap whose outcome is known, by its id: one of the past, or one in its watch window.
     fn past(&self, swap: &str) -> Option<(Rc<App>, Summary)> {
         self.all().into_iter().find_map(|app| {
             let found = app.look(|machine| {
                 let history = &machine.record().book.history;
-                history.iter().rev().find(|summary| summary.id == swap).cloned()
+                let current = machine.current();
+                let told = history.iter().rev().chain(current.iter());
+                let mut told = told.filter(|summary| summary.outcome.is_some());
+                told.find(|summary| summary.id == swap).cloned()
             });
             found.map(|summary| (app, summary))
         })
