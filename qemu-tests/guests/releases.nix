@@ -62,4 +62,4 @@ in
 } // listToAttrs (genList (number: {
   name = "r${toString number}";
   value = sound "r${toString number}";
-}) 10)
+}) 20)

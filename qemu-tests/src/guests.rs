@@ -1,10 +1,10 @@
 //! The guests that tests boot, by the test's name, so that `cargo xtask qemu NAME` boots the same.
 
-use crate::guest::{Boot, Disk};
+use crate::guest::{Boot, Disk, disk};
 use anyhow::{Result, bail};
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 12] = [
+pub const GUESTS: [(&str, &str); 17] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -16,7 +16,12 @@ pub const GUESTS: [(&str, &str); 12] = [
     ("broken-definition", "broken"),
     ("shutdown-order", "demo"),
     ("foreign-client", "foreign"),
-    ("demo", "demo"),
+    ("swap-commits", "swap"),
+    ("swap-bad", "swap"),
+    ("swap-other-makes", "interpreters"),
+    ("swap-kills", "swaps"),
+    ("swap-200", "swaps"),
+    ("demo", "swap"),
 ];
 
 /// Where the guest `foreign-client` carries connections to its control socket
@@ -50,6 +55,12 @@ pub fn boot(name: &str) -> Result<Boot> {
             boot.words.push("root=PARTUUID=00000000-dead-beef-0000-000000000000".to_owned());
         }
         "foreign-client" => boot.ports.push(RELAY_PORT),
+        "swap-other-makes" => boot.memory_mib = 768,
+        // What they leave behind is looked at from here.
+        "swap-commits" | "swap-200" => {
+            let disk = disk::copy(name, &boot.image.disk())?;
+            boot.drive = Some(disk.display().to_string());
+        }
         _ => {}
     }
     Ok(boot)

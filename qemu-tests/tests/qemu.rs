@@ -3,8 +3,13 @@
 //! One after the other, since TCG takes a whole processor. Every guest boots with `panic=-1` and
 //! QEMU with `-no-reboot`, and `Guest::ended` looks for a kernel panic, so none goes unseen.
 
+mod qemu {
+    pub mod swaps;
+}
+
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
+use qemu::swaps;
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
@@ -14,7 +19,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 11] = [
+const TESTS: [Test; 16] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -26,6 +31,11 @@ const TESTS: [Test; 11] = [
     ("broken-definition", broken_definition),
     ("shutdown-order", shutdown_order),
     ("foreign-client", foreign_client),
+    ("swap-commits", swaps::commits),
+    ("swap-bad", swaps::bad),
+    ("swap-other-makes", swaps::other_makes),
+    ("swap-kills", swaps::kills),
+    ("swap-200", swaps::two_hundred),
 ];
 
 /// Reads a real guest through Python's `varlink`, which knows of rollinit only what the socket

@@ -1,52 +1,87 @@
-//! `cargo xtask demo`: rollinit alive, killed from above, and still serving. Under two minutes.
+//! `cargo xtask demo`: a host under load whose app is swapped, well and badly, while what swaps it is
+//! killed. About two minutes.
 
 use crate::workspace::step;
 use crate::{build, image, setup};
 use anyhow::{Context, Result, ensure};
+use qemu_tests::guest::agent::Kill;
+use qemu_tests::guest::swap::{COMMITTED, Host, ROLLED_BACK, Swapped};
 use qemu_tests::guest::view::View;
-use qemu_tests::guest::{End, Guest, PATIENCE};
+use qemu_tests::guest::{End, PATIENCE};
 use qemu_tests::guests;
 use qemu_tests::load::report::Report;
+use qemu_tests::load::request::Kind;
 use qemu_tests::load::{self, Plan, Running};
 use serde::Serialize;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Instant;
 
-/// Requests a second.
-const RATE: u32 = 30;
+/// Requests a second of each load.
+const RATE: u32 = 20;
 
-/// Seconds of load at most; each part stops it when it has seen enough.
-const SECONDS: u64 = 120;
+/// Seconds of load at most; the last part stops it.
+const SECONDS: u64 = 900;
 
-/// Answers before a kill, and after it.
-const ANSWERS: u64 = 60;
+/// Answers between two swaps.
+const ANSWERS: u64 = 20;
 
-const KILL: u8 = 9;
+/// Ports of the two apps: `web` is swapped by overlap, `shop` by restart.
+const WEB: u16 = 8080;
+const SHOP: u16 = 8081;
+
+/// The bad releases and what each does wrong.
+const BAD: [(&str, &str); 4] = [
+    ("3-missing", "never starts"),
+    ("3-deaf", "never accepts"),
+    ("3-sick", "answers 503"),
+    ("3-fading", "is well for 5 s, then answers 503"),
+];
 
 /// One line of the closing table.
 #[derive(Debug, Serialize)]
 struct Row {
-    claim: &'static str,
+    claim: String,
     seen: String,
     holds: bool,
 }
 
-/// The closing table as it grows.
-#[derive(Debug, Default)]
+/// What a swap took, in milliseconds by step.
+#[derive(Debug, Serialize)]
+struct Times {
+    swap: String,
+    steps: Vec<(String, u64)>,
+}
+
+/// The closing tables as they grow.
+#[derive(Debug, Default, Serialize)]
 struct Table {
     rows: Vec<Row>,
+    times: Vec<Times>,
 }
 
 impl Table {
-    fn add(&mut self, claim: &'static str, holds: bool, seen: String) {
+    fn add(&mut self, claim: impl Into<String>, holds: bool, seen: impl Into<String>) {
+        let (claim, seen) = (claim.into(), seen.into());
         eprintln!("  {} {claim}: {seen}", if holds { "ok " } else { "NOT" });
         self.rows.push(Row { claim, seen, holds });
     }
+
+    /// How a swap ended, and what its steps took.
+    fn swap(&mut self, claim: impl Into<String>, code: i64, swapped: &Swapped) {
+        let claim = claim.into();
+        let steps: Vec<(String, u64)> =
+            swapped.steps().into_iter().map(|(step, ms)| (step.to_owned(), ms)).collect();
+        let seen = match swapped.code {
+            Some(COMMITTED) => "committed".to_owned(),
+            Some(ROLLED_BACK) => format!("rolled back; {}", swapped.reason()),
+            other => format!("exit code {other:?}; {}", swapped.reason()),
+        };
+        self.times.push(Times { swap: claim.clone(), steps });
+        self.add(claim, swapped.code == Some(code), seen);
+    }
 }
 
-/// Runs the demo; `json` prints the closing table as JSON.
+/// Runs the demo; `json` prints the closing tables as JSON.
 ///
 /// # Errors
 /// A claim did not hold, or something could not be built or booted.
@@ -54,14 +89,15 @@ pub fn run(root: &Path, json: bool) -> Result<()> {
     setup::run_setup()?;
     build::run_build(root)?;
     image::build(root, guests::configuration("demo")?)?;
+    image::build_releases(root)?;
     let start = Instant::now();
     let mut table = Table::default();
-    let mut guest = step("boot", || boot(&mut table))?;
-    let log = guest.serial_log.clone();
-    let result = parts(&mut guest, &mut table);
-    drop(guest);
+    let mut host = step("boot", || boot(&mut table))?;
+    let log = host.guest.serial_log.clone();
+    let result = parts(&mut host, &mut table);
+    drop(host);
     if json {
-        println!("{}", serde_json::to_string_pretty(&table.rows)?);
+        println!("{}", serde_json::to_string_pretty(&table)?);
     } else {
         print(&table);
     }
@@ -75,111 +111,105 @@ pub fn run(root: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn parts(guest: &mut Guest, table: &mut Table) -> Result<()> {
-    step("kill -9 of the supervisor, under load", || supervisor(guest, table))?;
-    step("kill -9 of the web app, under load", || web_app(guest, table))?;
+fn boot(table: &mut Table) -> Result<Host> {
+    let mut host = Host::start(guests::boot("demo")?)?;
+    let view = View::settled(&mut host.guest.agent, PATIENCE)?;
+    let names: Vec<String> = view.pids().into_iter().map(|(name, _)| name).collect();
+    table.add("services and apps run", names.len() >= 3, names.join(" "));
+    println!("\n{}", host.guest.agent.rollinit(&["status"])?);
+    Ok(host)
+}
+
+fn parts(host: &mut Host, table: &mut Table) -> Result<()> {
+    let web = begin(host, "web", WEB, &Kind::ALL)?;
+    let shop = begin(host, "shop", SHOP, &[Kind::GetNew, Kind::PostNew, Kind::Slow])?;
+    step("v2, by overlap: fetched, gated, switched, baked", || {
+        let swapped = host.swap("web", "v2", &[])?;
+        table.swap("web: v1 -> v2 by overlap", COMMITTED, &swapped);
+        asked_first(host, table, "2")
+    })?;
+    step("v2, by restart on the same socket", || {
+        let swapped = host.swap("shop", "v2", &[])?;
+        table.swap("shop: v1 -> v2 by restart", COMMITTED, &swapped);
+        Ok(())
+    })?;
+    for (version, kind) in BAD {
+        step(&format!("a bad v3: it {kind}"), || bad(host, table, &web, version, kind))?;
+    }
+    step("kill -9 of the agent while the gate asks", || {
+        let agent = host.agent_pid()?;
+        kill(host, table, "agent", "v1", "gate", agent)
+    })?;
+    step("kill -9 of the supervisor after the switch", || {
+        let supervisor = View::settled(&mut host.guest.agent, PATIENCE)?.supervisor_pid()?;
+        kill(host, table, "supervisor", "v2", "switch", supervisor)
+    })?;
+    println!("\n{}", host.guest.agent.rollinit(&["generations", "web"])?);
+    step("the loads' own count, and the apps'", || {
+        end(host, table, web, "web")?;
+        end(host, table, shop, "shop")
+    })?;
     step("power-off", || {
-        guest.agent.rollinit_last(&["poweroff"])?;
-        let end = guest.ended(PATIENCE)?;
+        host.guest.agent.rollinit_last(&["poweroff"])?;
+        let end = host.guest.ended(PATIENCE)?;
         table.add("the guest powers itself off", end == End::PowerOff, format!("{end:?}"));
         Ok(())
     })
 }
 
-fn boot(table: &mut Table) -> Result<Guest> {
-    let mut guest = guests::boot("demo")?.start()?;
-    guest.agent.hello(PATIENCE)?;
-    let view = View::settled(&mut guest.agent, PATIENCE)?;
-    timeline(&mut guest, &view)?;
-    let count = view.pids().len();
-    let names: Vec<String> = view.pids().into_iter().map(|(name, _)| name).collect();
-    table.add("services run", count >= 2, names.join(" "));
-    let page = get(guest.address(8081)?)?;
-    let answers = page.contains("nginx on rollinit");
-    table.add("nginx answers", answers, page.lines().last().unwrap_or_default().to_owned());
-    println!("\n{}", guest.agent.rollinit(&["status"])?);
-    Ok(guest)
+fn begin(host: &Host, app: &str, port: u16, mix: &[Kind]) -> Result<Running> {
+    let plan = Plan::new(host.guest.address(port)?, app, RATE, SECONDS);
+    let running = load::start(Plan { mix: mix.to_vec(), ..plan })?;
+    ensure!(running.answered(ANSWERS, PATIENCE), "{app} does not answer");
+    Ok(running)
 }
 
-/// Moments of the boot in milliseconds since the kernel's first, by the kernel's clocks.
-fn timeline(guest: &mut Guest, view: &View) -> Result<()> {
-    let host = &view.0["host"];
-    let milliseconds = |ns: Option<u64>| ns.map_or(0, |ns| ns / 1_000_000);
-    let mut moments = vec![(0, "kernel".to_owned())];
-    moments.push((milliseconds(host["init"]["started_ns"].as_u64()), "PID 1".to_owned()));
-    moments.push((started_ms(guest, view.supervisor_pid()?)?, "supervisor".to_owned()));
-    for (name, pid) in view.pids() {
-        moments.push((started_ms(guest, pid)?, format!("{name} starts (pid {pid})")));
-        let ready = milliseconds(view.service(&name)["since_ns"].as_u64());
-        moments.push((ready, format!("{name} is ready")));
-    }
-    moments.sort();
-    println!("\nBoot timeline, ms since the kernel started (starts to 10 ms):");
-    for (moment, what) in moments {
-        println!("{moment:8}  {what}");
-    }
+/// The version's own log of who asked it: the gate before any user.
+fn asked_first(host: &mut Host, table: &mut Table, version: &str) -> Result<()> {
+    let served = host.served(version)?;
+    let seen = format!("{} probes, then {} users' requests", served.probes_first, served.users);
+    table.add(format!("v{version}: no user before its gate"), served.probes_first >= 3, seen);
     Ok(())
 }
 
-/// When a process of the guest started: field 22 of `/proc/PID/stat` (proc(5)), in ticks of 10 ms.
-fn started_ms(guest: &mut Guest, pid: u32) -> Result<u64> {
-    let stat = guest.agent.read(&format!("/proc/{pid}/stat"))?;
-    // The second field may hold anything, in parentheses; the third comes after the last one.
-    let rest = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = rest.split_ascii_whitespace().nth(19).and_then(|word| word.parse::<u64>().ok());
-    Ok(ticks.with_context(|| format!("not a stat: {stat}"))? * 10)
-}
-
-fn begin(guest: &Guest, name: &str) -> Result<(Running, SocketAddr)> {
-    let address = guest.address(8080)?;
-    let running = load::start(Plan::new(address, name, RATE, SECONDS))?;
-    ensure!(running.answered(ANSWERS, PATIENCE), "the web app does not answer");
-    Ok((running, address))
-}
-
-fn supervisor(guest: &mut Guest, table: &mut Table) -> Result<()> {
-    let before = View::take(&mut guest.agent)?;
-    let (running, address) = begin(guest, "supervisor-dies")?;
-    let old = before.supervisor_pid()?;
-    guest.agent.kill(old, KILL)?;
-    ensure!(running.answered(ANSWERS, PATIENCE), "no answers after the supervisor's death");
-    let after = View::until(&mut guest.agent, PATIENCE, |view| {
-        view.supervisor_pid().is_ok_and(|pid| pid != old)
-    })?;
-    let report = running.stop();
-    let ledger = load::ledger(address, "supervisor-dies").map_err(anyhow::Error::msg)?;
-    let new = after.supervisor_pid()?;
-    let same = before.pids() == after.pids();
-    let seen = format!("supervisor {old} -> {new}, {} services as before", after.pids().len());
-    table.add("supervisor killed: no service's pid changes", same, seen);
-    let equal = before.without_supervisor() == after.without_supervisor();
-    let seen = if equal { "only its own pid and uptime" } else { "more than that" };
-    table.add("supervisor killed: what differs in status", equal, seen.to_owned());
-    let whole = (ledger.seen, ledger.repeated) == (report.sent, 0);
-    let holds = report.failed == 0 && whole;
-    table.add("supervisor killed: no request fails", holds, summary(&report));
+fn bad(host: &mut Host, table: &mut Table, web: &Running, version: &str, kind: &str) -> Result<()> {
+    let swapped = host.swap("web", &format!("v{version}"), &[])?;
+    table.swap(format!("web: v3 that {kind}"), ROLLED_BACK, &swapped);
+    let served = host.served(version)?;
+    let holds = served.users == 0 || served.probes_first >= 3;
+    let seen = format!("{} probes, {} users' requests", served.probes, served.users);
+    table.add(format!("v{version}: no user before its gate"), holds, seen);
+    ensure!(web.answered(ANSWERS, PATIENCE), "v2 does not answer after a bad v3");
     Ok(())
 }
 
-fn web_app(guest: &mut Guest, table: &mut Table) -> Result<()> {
-    let before = View::take(&mut guest.agent)?;
-    let (running, _) = begin(guest, "web-app-dies")?;
-    let old = before.pid("web")?;
-    guest.agent.kill(old, KILL)?;
-    let dead_ms = u64::try_from(running.elapsed().as_millis())?;
-    ensure!(running.answered(ANSWERS, PATIENCE), "no answers after the web app's death");
-    let after = View::settled(&mut guest.agent, PATIENCE)?;
+fn kill(
+    host: &mut Host,
+    table: &mut Table,
+    victim: &str,
+    release: &str,
+    at: &str,
+    pid: u32,
+) -> Result<()> {
+    let when = format!("\"step\":\"{at}\"");
+    let kill = Some(Kill { when: &when, pid });
+    let swapped = host.swap_killing("web", release, &[], kill)?;
+    ensure!(swapped.killed, "the swap never came to {at}");
+    table.swap(format!("web: {victim} killed at {at}, -> {release}"), COMMITTED, &swapped);
+    Ok(())
+}
+
+fn end(host: &mut Host, table: &mut Table, running: Running, app: &str) -> Result<()> {
+    ensure!(running.answered(ANSWERS, PATIENCE), "{app} does not answer in the end");
     let report = running.stop();
-    let new = after.pid("web")?;
-    let seen = format!("web {old} -> {new}, restarts: {}", after.service("web")["restarts"]);
-    table.add("web app killed: it is back", new != old, seen);
-    let waited = report.failed == report.examples.len() as u64
-        && report.examples.iter().all(|example| {
-            let cut = ["connection reset", "answer cut short"].contains(&&*example.failure);
-            cut && example.due_ms <= dead_ms
-        });
-    let seen = format!("{}; what it had in hand was cut", summary(&report));
-    table.add("web app killed: later clients wait, none is refused", waited, seen);
+    table.add(format!("{app}: no request failed"), report.failed == 0, summary(&report));
+    let (served, twice) = host.ledger(app).context("count the app's log")?;
+    let seen = format!("{served} of {} served, {twice} of them twice", report.sent);
+    table.add(
+        format!("{app}: each request was served once"),
+        (served, twice) == (report.sent, 0),
+        seen,
+    );
     Ok(())
 }
 
@@ -188,17 +218,13 @@ fn summary(report: &Report) -> String {
     format!("{sent} sent, {failed} failed, p50 {p50:.0} ms, max {max:.0} ms")
 }
 
-fn get(address: SocketAddr) -> Result<String> {
-    let mut stream = TcpStream::connect(address).context("connect to nginx")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).context("read nginx's answer")?;
-    Ok(text)
-}
-
 fn print(table: &Table) {
-    let width = table.rows.iter().map(|row| row.claim.len()).max().unwrap_or(0);
+    println!("\nMilliseconds a step took:");
+    for Times { swap, steps } in &table.times {
+        let steps: Vec<String> = steps.iter().map(|(step, ms)| format!("{step} {ms}")).collect();
+        println!("  {swap}\n      {}", steps.join(", "));
+    }
+    let width = table.rows.iter().map(|row| row.claim.chars().count()).max().unwrap_or(0);
     println!("\nWhat was seen:");
     for Row { claim, seen, holds } in &table.rows {
         println!("  {}  {claim:width$}  {seen}", if *holds { "yes" } else { "NO " });

@@ -64,9 +64,9 @@ enum Task {
         /// Only tests whose name contains this.
         name: Option<String>,
     },
-    /// See it alive: boot a guest, kill its supervisor and its web app under load, power off.
+    /// See it alive: swap an app under load, well and badly, and kill who swaps it.
     #[command(
-        after_help = "Takes under two minutes after the first build. The guest's console is \
+        after_help = "Takes about two minutes after the first build. The guest's console is \
                             kept in target/qemu/demo/serial.log.\nExit code 0: every claim of \
                             the closing table held. Ctrl-C cleans up."
     )]
@@ -119,7 +119,7 @@ fn run(task: Task) -> Result<()> {
             for name in names? {
                 println!("{}", image::build(&root, &name)?.display());
             }
-            Ok(())
+            image::build_releases(&root)
         }
         Task::Test { tier, name } => test::run_tests(&root, tier, name.as_deref()),
         Task::Demo { json } => demo::run(&root, json),

@@ -2,7 +2,8 @@
 
 use crate::{build, image, setup};
 use anyhow::{Context, Result};
-use qemu_tests::guest::{Guest, PATIENCE};
+use qemu_tests::guest::swap::Releases;
+use qemu_tests::guest::{Boot, Guest, PATIENCE};
 use qemu_tests::guests;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -16,7 +17,9 @@ pub fn run(root: &Path, name: &str, shell: bool) -> Result<()> {
     setup::run_setup()?;
     build::run_build(root)?;
     image::build(root, configuration)?;
-    let mut guest = guests::boot(name)?.start()?;
+    image::build_releases(root)?;
+    let cache = Releases::open()?.serve()?;
+    let mut guest = Boot { cache: Some(cache.address()), ..guests::boot(name)? }.start()?;
     guest.console.echo();
     if shell {
         guest.agent.hello(PATIENCE)?;

@@ -6,8 +6,10 @@
 pub mod accelerator;
 pub mod agent;
 pub mod cleanup;
+pub mod disk;
 pub mod image;
 pub mod qmp;
+pub mod swap;
 pub mod transcript;
 pub mod view;
 
