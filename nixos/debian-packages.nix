@@ -105,6 +105,7 @@ let
 
   isRuntime = file:
     elem file [ "rollinit-init" "rollinit-supervisor" "rollinit-agent" "rollinit" ];
+  isImageTool = file: file == "rollinit-mkstore";
   isInitrdTool = file: elem file [ "rollinit-stage1" "rollinit-mkinitrd" ];
 in
 {
@@ -153,10 +154,13 @@ in
   };
 
   rollinit = programs "rollinit" rollinit isRuntime;
-  rollinit-image-tools = programs "rollinit-image-tools" rollinit (file: file == "rollinit-mkstore");
+  rollinit-image-tools = programs "rollinit-image-tools" rollinit isImageTool;
   rollinit-initrd-tools = programs "rollinit-initrd-tools" rollinit isInitrdTool;
   rollinit-test-apps =
     if testApps == null then
       throw "this configuration needs test programs; write --test-apps DIR (or --arg testApps)"
-    else programs "rollinit-test-apps" testApps (_: true);
+    else programs "rollinit-test-apps" testApps (file: file != "rollinit-agent-forgetful");
+  # An agent that never syncs, for the guest that must fail its power cuts.
+  rollinit-agent-forgetful =
+    programs "rollinit-agent-forgetful" testApps (file: file == "rollinit-agent-forgetful");
 }

@@ -13,33 +13,46 @@ struct Recipe {
     /// Below `target/out`.
     folder: &'static str,
     programs: &'static [&'static str],
+    /// A feature of the package; it becomes part of the programs' names.
+    features: &'static str,
+}
+
+impl Recipe {
+    const PLAIN: Self =
+        Self { package: "", profile: "release", folder: "bin", programs: &[], features: "" };
+
+    /// What a program is called where it is collected.
+    fn name(&self, program: &str) -> String {
+        match self.features {
+            "" => program.to_owned(),
+            features => format!("{program}-{features}"),
+        }
+    }
 }
 
 /// Each is one call of cargo: within one call features are united over packages, and what serde or
 /// tokio needs elsewhere would grow PID 1.
-const RECIPES: [Recipe; 8] = [
-    Recipe { package: "init", profile: "pid1", folder: "bin", programs: &["rollinit-init"] },
-    Recipe { package: "initrd", profile: "pid1", folder: "bin", programs: &["rollinit-stage1"] },
-    Recipe {
-        package: "initrd",
-        profile: "release",
-        folder: "bin",
-        programs: &["rollinit-mkinitrd"],
-    },
-    Recipe {
-        package: "supervisor",
-        profile: "release",
-        folder: "bin",
-        programs: &["rollinit-supervisor"],
-    },
-    Recipe { package: "agent", profile: "release", folder: "bin", programs: &["rollinit-agent"] },
-    Recipe { package: "store", profile: "release", folder: "bin", programs: &["rollinit-mkstore"] },
-    Recipe { package: "cli", profile: "release", folder: "bin", programs: &["rollinit"] },
+const RECIPES: [Recipe; 9] = [
+    Recipe { package: "init", profile: "pid1", programs: &["rollinit-init"], ..Recipe::PLAIN },
+    Recipe { package: "initrd", profile: "pid1", programs: &["rollinit-stage1"], ..Recipe::PLAIN },
+    Recipe { package: "initrd", programs: &["rollinit-mkinitrd"], ..Recipe::PLAIN },
+    Recipe { package: "supervisor", programs: &["rollinit-supervisor"], ..Recipe::PLAIN },
+    Recipe { package: "agent", programs: &["rollinit-agent"], ..Recipe::PLAIN },
+    Recipe { package: "store", programs: &["rollinit-mkstore"], ..Recipe::PLAIN },
+    Recipe { package: "cli", programs: &["rollinit"], ..Recipe::PLAIN },
     Recipe {
         package: "qemu-tests",
-        profile: "release",
         folder: "test-apps/bin",
         programs: &["rollinit-testapp", "rollinit-testagent", "rollinit-load", "rollinit-cache"],
+        ..Recipe::PLAIN
+    },
+    // An agent that never syncs: the power-cut test must notice.
+    Recipe {
+        package: "agent",
+        folder: "test-apps/bin",
+        programs: &["rollinit-agent"],
+        features: "forgetful",
+        ..Recipe::PLAIN
     },
 ];
 
@@ -74,10 +87,14 @@ pub fn run_build(root: &Path) -> Result<Vec<Program>> {
             let mut command = cargo(root);
             command.args(["build", "--package", recipe.package, "--profile", recipe.profile]);
             command.args(recipe.programs.iter().flat_map(|name| ["--bin", *name]));
+            if !recipe.features.is_empty() {
+                command.args(["--features", recipe.features]);
+            }
             run(&mut command)?;
             let built = target(root).join(TARGET).join(recipe.profile);
             for name in recipe.programs {
-                programs.push(collect(&built.join(name), &folder.join(name), name)?);
+                let named = recipe.name(name);
+                programs.push(collect(&built.join(name), &folder.join(&named), &named)?);
             }
         }
         image::make_key(root)?;

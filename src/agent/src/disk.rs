@@ -54,7 +54,7 @@ pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskErr
     let part = directory.join(format!("{name}{UNFINISHED}"));
     let written = File::create(&part).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()
+        sys::files::sync(&file)
     });
     if let Err(error) = written {
         // A full disk must not stay full of our halves.
@@ -96,8 +96,7 @@ pub fn read_capped(path: &Path, bytes_max: usize) -> Result<Vec<u8>, DiskError> 
 /// # Errors
 /// [`DiskError`] of fsync(2).
 pub fn sync_directory(directory: &Path) -> Result<(), DiskError> {
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(DiskError::at("sync", directory))
+    sys::files::sync_folder(directory).map_err(DiskError::at("sync", directory))
 }
 
 #[cfg(test)]

@@ -1,0 +1,8 @@
+# `swaps` with an agent that never syncs anything: what power cuts must find out.
+{ lib, pkgs, ... }:
+{
+  imports = [ ./swaps.nix ];
+  networking.hostName = lib.mkForce "forgetful";
+  rollinit.services.rollinit-agent.exec =
+    lib.mkForce [ "${pkgs.rollinit-agent-forgetful}/bin/rollinit-agent-forgetful" ];
+}
