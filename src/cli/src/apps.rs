@@ -10,7 +10,7 @@ use crate::times::duration;
 use control::agent::client::{CallError, Client as Agent};
 use control::agent::{Release, SwapSummary};
 use control::client::Client;
-use control::types::{App, AppRun, HealthKind, RetireWhen};
+use control::types::{App, AppRun, HealthKind, RetireWhen, SwapPhase};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -111,7 +111,7 @@ impl Apps {
         for app in &self.list {
             let step = self.step(app);
             let (serving_says, candidate_says) = match &app.candidate {
-                Some(_) => (None, step),
+                Some(_) => (left(app).map(str::to_owned), step),
                 None => (step, None),
             };
             let name = printable(&app.name);
@@ -159,14 +159,14 @@ impl Apps {
     /// Label and value of what is to say of one app beyond its service.
     pub fn details(&self, name: &str, now_ns: u64) -> Vec<(&'static str, String)> {
         let Some(app) = self.list.iter().find(|app| app.name == name) else { return Vec::new() };
-        let mut lines = vec![("release", self.release(app, &app.serving))];
+        let mut lines = vec![("release", self.run(app, &app.serving, now_ns))];
+        lines.extend(left(app).map(|left| ("", left.to_owned())));
         lines.extend(app.serving.closure.clone().map(|closure| ("closure", closure)));
+        lines.extend(app.serving.reason.clone().map(|reason| ("because", reason)));
         if let Some(candidate) = &app.candidate {
-            let since = duration(now_ns.saturating_sub(candidate.since_ns));
-            let pid = candidate.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-            let release = self.release(app, candidate);
-            let state = candidate.state.word();
-            lines.push(("next", format!("{release}: {state} for {since}{pid}")));
+            lines.push(("next", self.run(app, candidate, now_ns)));
+            lines.extend(candidate.closure.clone().map(|closure| ("closure", closure)));
+            lines.extend(candidate.reason.clone().map(|reason| ("because", reason)));
         }
         if let Some(step) = self.step(app) {
             let id = app.swap.as_ref().map(|swap| swap.id.as_str());
@@ -178,11 +178,30 @@ impl Apps {
         lines
     }
 
-    fn release(&self, app: &App, run: &AppRun) -> String {
-        match self.generation(app, run) {
-            Some(number) => format!("{} (gen {number})", release_name(run)),
-            None => release_name(run),
-        }
+    /// `storefront-1.9.2 (gen 42): running for 6d 4h, pid 1234, again 2 times`
+    fn run(&self, app: &App, run: &AppRun, now_ns: u64) -> String {
+        let generation = self.generation(app, run);
+        let generation = generation.map(|number| format!(" (gen {number})")).unwrap_or_default();
+        let pid = run.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        let restarts = match run.restarts {
+            0 => String::new(),
+            count => format!(", again {count} times"),
+        };
+        format!(
+            "{}{generation}: {} for {}{pid}{restarts}",
+            release_name(run),
+            run.state.word(),
+            duration(now_ns.saturating_sub(run.since_ns)),
+        )
+    }
+}
+
+/// What the side that served is still there for, once users have left it.
+fn left(app: &App) -> Option<&'static str> {
+    match app.swap.as_ref().filter(|_| app.candidate.is_some())?.phase {
+        SwapPhase::Admitted => Some("kept for the way back"),
+        SwapPhase::Retiring => Some("finishes its requests"),
+        SwapPhase::Preparing | SwapPhase::Prepared | SwapPhase::Abandoning => None,
     }
 }
 

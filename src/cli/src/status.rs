@@ -210,7 +210,11 @@ fn one(
     let since = duration(now_ns.saturating_sub(service.since_ns));
     screen.text(&format!("{}: {state} for {since}\n", printable(&service.name)))?;
     let of_app = apps.details(&service.name, now_ns);
-    for (label, value) in of_app.into_iter().chain(details(service, now_ns)) {
+    // Each side of an app has its own process, and says so itself.
+    let is_of_side = |label: &str| matches!(label, "pid" | "main pid" | "run" | "last end");
+    let mut of_service = details(service, now_ns);
+    of_service.retain(|(label, _)| of_app.is_empty() || !is_of_side(label));
+    for (label, value) in of_app.into_iter().chain(of_service) {
         let line = wrap(&printable(&value), screen.width - 14, 0).replace('\n', "\n              ");
         screen.text(&format!("  {label:<11} {line}\n"))?;
     }

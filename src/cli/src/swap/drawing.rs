@@ -72,12 +72,18 @@ fn is_news(before: Option<&Progress>, now: &Progress) -> bool {
     match now.state {
         StepState::Pending => false,
         StepState::Running => {
-            is_long(now.step) && before.is_none_or(|before| before.state == StepState::Pending)
+            let is_told = before.is_some_and(says_something);
+            is_long(now.step) && says_something(now) && !is_told
         }
         StepState::Ok | StepState::Skip | StepState::Failed => {
             before.is_none_or(|before| before.state != now.state || before.text != now.text)
         }
     }
+}
+
+/// There is more to say than that it has begun.
+fn says_something(progress: &Progress) -> bool {
+    progress.state != StepState::Pending && !words(progress).is_empty()
 }
 
 /// It may take longer than one waits without asking what it does.

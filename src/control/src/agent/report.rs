@@ -40,12 +40,21 @@ pub fn lines(progress: &Progress) -> Vec<String> {
     if has_logs {
         lines.push(labelled("look", &format!("rollinit logs --swap {}", progress.swap)));
     }
-    lines.extend(outcome.cures.iter().map(|cure| labelled("cure", cure)));
-    if let OutcomeKind::RolledBack | OutcomeKind::FailedBack = outcome.kind {
-        let retry = format!("rollinit swap {} {} --force", progress.app, short(&progress.to.path));
-        lines.push(labelled("retry", &retry));
+    let retry = retry(progress);
+    let (retries, cures): (Vec<&String>, Vec<&String>) =
+        outcome.cures.iter().partition(|cure| **cure == retry);
+    lines.extend(cures.into_iter().map(|cure| labelled("cure", cure)));
+    if !retries.is_empty() {
+        let path = short(&progress.to.path);
+        lines.push(labelled("retry", &format!("rollinit swap {} {path} --force", progress.app)));
     }
     lines
+}
+
+/// The cure that is to try the same again; [`lines`] writes it shorter.
+#[must_use]
+pub fn retry(progress: &Progress) -> String {
+    format!("rollinit swap {} {} --force", progress.app, progress.to.path)
 }
 
 fn labelled(label: &str, text: &str) -> String {

@@ -79,7 +79,7 @@ pub fn ended(last: Progress, kind: OutcomeKind) -> Progress {
         ),
         _ => (None, None, &[], &[]),
     };
-    let outcome = Outcome {
+    let mut outcome = Outcome {
         kind,
         serving,
         failed_at,
@@ -87,6 +87,9 @@ pub fn ended(last: Progress, kind: OutcomeKind) -> Progress {
         details: details.iter().map(|&line| line.to_owned()).collect(),
         cures: cures.iter().map(|&line| line.to_owned()).collect(),
     };
+    if let OutcomeKind::RolledBack | OutcomeKind::FailedBack = kind {
+        outcome.cures.push(control::agent::report::retry(&last));
+    }
     Progress { outcome: Some(outcome), ..last }
 }
 

@@ -143,7 +143,7 @@ fn in_place() {
         failed_at: Some(Step::Gate),
         reason: Some(reason.into()),
         details: vec!["(8 tries in 60s; users never reached gen 43)".into()],
-        cures: Vec::new(),
+        cures: vec!["rollinit swap web /nix/store/9q1cxfb5m-storefront-1.9.3 --force".into()],
     };
     let end = progress(Step::Rollback, Ok, 300, "gen 42 serves");
     show(&Progress { outcome: Some(outcome), ..end });
@@ -162,6 +162,7 @@ fn appended() {
         progress(Step::Bake, Pending, 0, "20s"),
         progress(Step::Plan, Running, 0, ""),
         progress(Step::Plan, Ok, 1, "nothing is missing"),
+        progress(Step::Gate, Running, 0, ""),
         progress(Step::Gate, Running, 0, "0 of 3"),
         progress(Step::Gate, Running, 1, "1 of 3"),
         progress(Step::Gate, Ok, 2100, "GET /up 200 x3"),
