@@ -24,8 +24,8 @@ struct Node {
 }
 
 impl Graph {
-    /// The edges that these definitions draw (an app's template is its), also to names that are not among them: a broken
-    /// service may still have a run.
+    /// The edges that these definitions draw (an app's template is its), also to names that are not
+    /// among them: a broken service may still have a run.
     #[must_use]
     pub fn new<'a>(definitions: impl IntoIterator<Item = (&'a String, &'a Definition)>) -> Self {
         let mut graph = Self::default();

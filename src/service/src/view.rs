@@ -4,8 +4,8 @@ use crate::app::Side;
 use crate::event::PowerKind;
 use crate::snapshot::End;
 
-/// One service, or the serving side of an app, as it is now. Built only from definitions and from what PID 1 keeps, so it is the
-/// same before and after the death of a supervisor.
+/// One service, or the side of an app that users reach, as it is now. Built only from definitions
+/// and from what PID 1 keeps, so it is the same before and after the death of a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// The service.

@@ -32,8 +32,8 @@
 //! ```
 //!
 //! - No candidate is spawned before the group was brought into order for this very spawn (the old
-//!   side's tenant may have shut its sockets, and a candidate would be in front), no side is stopped before the program that
-//!   sends users elsewhere is.
+//!   side's tenant may have shut its sockets, and a candidate would be in front).
+//! - No side is stopped before the program that sends users elsewhere is in force.
 //! - A side that ended or starts again during an overlap has the group brought into order anew: its
 //!   tenant may have shut its sockets.
 //! - *The face* of an app is the side that users reach: the candidate from `Admitted` on, until a
