@@ -1,7 +1,7 @@
 //! Nix's own database: which paths are valid, and what they refer to.
 //!
-//! The tables are Nix's schema 10, unchanged since Nix 2.0, and both programs may have the file open
-//! at once. We add to it and ask it; invalidating a path is the business of Nix's collector.
+//! The tables are Nix's schema 10, unchanged since Nix 2.0, and both programs may have the file
+//! open at once. We add to it and ask it; invalidating a path is the business of Nix's collector.
 
 use crate::error::{Error, Fault, Result, Step};
 use crate::hash::Sha256;
@@ -20,8 +20,9 @@ pub const SCHEMA: u32 = 10;
 /// --optimise` or a large `--import` on a slow disk may take many seconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The tables of schema 10. Names, types and what follows a deletion are Nix's, since Nix reads
-/// and writes them too: its collector deletes rows, and the trigger lets a path that refers to itself go.
+/// The tables of schema 10. Names, types and what follows a deletion are Nix's, since Nix reads and
+/// writes them too: its collector deletes rows, and the trigger lets a path that refers to itself
+/// go.
 const TABLES: &str = "
     create table ValidPaths (
         id integer primary key autoincrement not null,
@@ -231,8 +232,8 @@ impl Database {
     }
 
     /// Registers `infos` in one transaction, which is on the disk when this returns: first all
-    /// paths, then all references, so their order does not matter. What is valid already is left as it
-    /// is. Returns how many became valid.
+    /// paths, then all references, so their order does not matter. What is valid already is left as
+    /// it is. Returns how many became valid.
     ///
     /// # Errors
     /// One refers to what is neither valid nor among them; or the database fails. Then nothing was

@@ -1,10 +1,11 @@
 //! The locks that Nix's programs and we take of each other: flock(2) on files that Nix names.
 //!
-//! * `db/big-lock`, shared, as long as the store is open: a Nix that wants to change the schema waits.
+//! * `db/big-lock`, shared, as long as the store is open: a Nix that wants to change the schema
+//!   waits.
 //! * `gc.lock`, shared, while temporary roots are written; the collector holds it exclusively.
-//! * `PATH.lock`, exclusively, by whoever makes or removes PATH. Whoever is done unlinks it and then
-//!   writes a byte into what it unlinked; so whoever locks a file that is not empty has locked a
-//!   file without a name, and must open the name anew.
+//! * `PATH.lock`, exclusively, by whoever makes or removes PATH. Whoever is done unlinks it and
+//!   then writes a byte into what it unlinked; so whoever locks a file that is not empty has locked
+//!   a file without a name, and must open the name anew.
 
 use crate::error::{Error, Fault, Result, Step};
 use std::fs::{File, OpenOptions, TryLockError};

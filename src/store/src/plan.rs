@@ -1,9 +1,9 @@
 //! What a closure lacks here, and whether it may and can be fetched: asked before its first byte.
 //!
 //! The walk begins at the top. Each path that it meets is protected from the collector, then looked
-//! up in the database: a valid one ends its branch, for all below it is valid too. Of the others the
-//! narinfo is asked from the caches, as many at once as the options allow, each as soon as it is
-//! known of; there is no order to keep, since nothing is registered before all is there.
+//! up in the database: a valid one ends its branch, for all below it is valid too. Of the others
+//! the narinfo is asked from the caches, as many at once as the options allow, each as soon as it
+//! is known of; there is no order to keep, since nothing is registered before all is there.
 
 use crate::error::{Error, Fault, Result, Step};
 use crate::fetch::caches::{Caches, Patience, Refusal};

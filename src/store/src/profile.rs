@@ -1,8 +1,9 @@
 //! Profiles: numbered generations of one app, as links that `nix-env --list-generations` reads.
 //!
 //! `profiles/rollinit/APP` is a link to `APP-N-link`, and that one to a store path. The highest
-//! number ever given is kept beside them in `.APP.highest`, written before the link: Nix's own count
-//! would give the number of a removed last generation again, and a number is never reused here.
+//! number ever given is kept beside them in `.APP.highest`, written before the link: Nix's own
+//! count would give the number of a removed last generation again, and a number is never reused
+//! here.
 
 use crate::error::{Error, Fault, Result, Step};
 use crate::path::StorePath;
@@ -99,8 +100,8 @@ impl Profile {
         Ok(seen.max(mark) + 1)
     }
 
-    /// Makes the profile point to `path`, as a new generation unless it points there already; durable
-    /// when it returns. A power cut leaves the old one or the new one. Returns the number.
+    /// Makes the profile point to `path`, as a new generation unless it points there already;
+    /// durable when it returns. A power cut leaves the old one or the new one. Returns the number.
     ///
     /// # Errors
     /// The folder cannot be written.

@@ -3,8 +3,8 @@
 //! Read are the three texts in which Nix tells a closure, all of lines, one path after the other:
 //!
 //! * `exportReferencesGraph`: path, deriver or nothing, count of references, references;
-//! * `closureInfo`'s `registration` and `nix-store --dump-db`: path, hash, size of the NAR, deriver or
-//!   nothing, count, references.
+//! * `closureInfo`'s `registration` and `nix-store --dump-db`: path, hash, size of the NAR, deriver
+//!   or nothing, count, references.
 //!
 //! Hashes are taken from the trees, also where the text has them: then they must agree.
 
@@ -103,8 +103,8 @@ fn entry(first: &str, lines: &mut Lines<'_>) -> std::result::Result<Registration
     Ok(Registration { path, nar, deriver, references })
 }
 
-/// Makes the database of a fresh store under `root`, whose `nix/store` holds the trees of all `paths`.
-/// The same trees and texts give the same bytes.
+/// Makes the database of a fresh store under `root`, whose `nix/store` holds the trees of all
+/// `paths`. The same trees and texts give the same bytes.
 ///
 /// # Errors
 /// A tree is not there, is not what the text says, or refers to what is not registered; or there is

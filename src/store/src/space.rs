@@ -1,14 +1,16 @@
 //! Whether the disk has room, said before the first byte is fetched.
 //!
-//! What is counted is NarSize, which is signed; FileSize is not, so nothing depends on it. A NAR does not
-//! say how many files it holds, so inodes and the loss of half-filled blocks are estimated.
+//! What is counted is NarSize, which is signed; FileSize is not, so nothing depends on it. A NAR
+//! does not say how many files it holds, so inodes and the loss of half-filled blocks are
+//! estimated.
 
 use crate::error::{Error, Fault, Result, Step};
 use std::path::Path;
 use sys::files::Free;
 
 /// The mean size of a file in a store, in bytes. Paths of code have files of 20 to 60 KiB in the
-/// mean, ext4 has an inode for each 16 KiB by default: whoever runs out of inodes has smaller files.
+/// mean, ext4 has an inode for each 16 KiB by default: whoever runs out of inodes has smaller
+/// files.
 const FILE_BYTES_MEAN: u64 = 16 * 1024;
 
 /// Inodes that a path takes beside its files: its own folder, `bin`, `lib`.

@@ -7,11 +7,12 @@
 //!
 //! Order, which makes it safe: `gc.lock` shared → the collector does not run, and the file is read
 //! by the next one. `gc.lock` taken → it runs, has read the file, and is told over its socket; its
-//! answer comes when the path is not just being deleted. Only then is asked whether a path is valid.
+//! answer comes when the path is not just being deleted. Only then is asked whether a path is
+//! valid.
 //!
 //! The file is emptied when nobody in this process needs a root any more, and only while no
-//! collector runs: one that has read the permanent roots and not yet these would see neither. If one
-//! does run, what is not needed any more leaves the file at the next occasion without one.
+//! collector runs: one that has read the permanent roots and not yet these would see neither. If
+//! one does run, what is not needed any more leaves the file at the next occasion without one.
 
 use crate::error::{Error, Fault, Result, Step};
 use crate::locks::open_lock;

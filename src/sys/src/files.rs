@@ -1,7 +1,7 @@
 //! What a file system has free, and what was written onto its disk: the one place for syncs.
 //!
-//! With the feature `forgetful` nothing is ever put onto the disk. That is for one test: a power cut
-//! must find a store and a swap's journal broken then, else it proves nothing when it does not.
+//! With the feature `forgetful` nothing is ever put onto the disk. That is for one test: a power
+//! cut must find a store and a swap's journal broken then, else it proves nothing when it does not.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! The body of a NAR on its way from the network to the thread that unpacks it.
 //!
-//! Two sides: a [`Stream`] that asks a cache and, when the connection dies, asks on from the byte it
-//! had got to; and a [`Body`], the blocking reader at the other end of a short channel.
+//! Two sides: a [`Stream`] that asks a cache and, when the connection dies, asks on from the byte
+//! it had got to; and a [`Body`], the blocking reader at the other end of a short channel.
 
 use crate::error::Fault;
 use crate::fetch::caches::{Caches, Patience, Refusal, transient};
@@ -13,8 +13,8 @@ use tokio::sync::mpsc::{Receiver, Sender};
 /// unpacker busy while the next one is read.
 pub(crate) const PIECES_MAX: usize = 2;
 
-/// Bytes that a compressed NAR may have beyond its NarSize: one per cent for what does not compress,
-/// and room for frame headers and a skippable frame.
+/// Bytes that a compressed NAR may have beyond its NarSize: one per cent for what does not
+/// compress, and room for frame headers and a skippable frame.
 const SLACK_BYTES: u64 = 1 << 20;
 
 /// Some bytes of a body; those before `from` are not part of it any more.

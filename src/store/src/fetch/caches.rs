@@ -76,8 +76,8 @@ pub(crate) enum Refusal {
 }
 
 impl Caches {
-    /// Reads addresses (`http://…`, `https://…`) and public keys (`NAME:BASE64`). Both may be none: what
-    /// is in the store already needs neither.
+    /// Reads addresses (`http://…`, `https://…`) and public keys (`NAME:BASE64`). Both may be none:
+    /// what is in the store already needs neither.
     ///
     /// # Errors
     /// One of them is not what it should be; or a cache is HTTPS and no root certificate is known.

@@ -54,8 +54,8 @@ pub struct Fetched {
 /// to the next fetch.
 ///
 /// # Errors
-/// A path cannot be had, or is not what was signed; or the disk or the database fails. Then nothing was
-/// registered, and nothing is left behind.
+/// A path cannot be had, or is not what was signed; or the disk or the database fails. Then nothing
+/// was registered, and nothing is left behind.
 pub async fn fetch(
     store: &Store,
     caches: &Caches,

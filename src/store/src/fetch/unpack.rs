@@ -9,8 +9,8 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
-/// Bytes that an open unpacker takes beside its window: the decompressor's own tables and block, the
-/// NAR reader's buffer, pieces in the channel.
+/// Bytes that an open unpacker takes beside its window: the decompressor's own tables and block,
+/// the NAR reader's buffer, pieces in the channel.
 pub(crate) const UNPACKER_BYTES: u64 = 512 << 10;
 
 /// What it takes of these before the NAR has filled anything.
@@ -76,8 +76,8 @@ fn fault(error: UnpackError, expected: &Expected) -> Fault {
     }
 }
 
-/// Whether `name` in `folder`, which a fetch before this one left behind, is already all of it. What a
-/// NAR does not tell, modes and times, is given to it anew: a power cut may have lost them.
+/// Whether `name` in `folder`, which a fetch before this one left behind, is already all of it.
+/// What a NAR does not tell, modes and times, is given to it anew: a power cut may have lost them.
 pub(crate) fn is_whole(folder: BorrowedFd<'_>, name: &OsStr, expected: &Expected) -> bool {
     let dumped = nar::dump(folder, name, io::sink());
     let same = |dumped: nar::Dumped| dumped.hash == expected.hash && dumped.size == expected.size;

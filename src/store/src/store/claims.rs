@@ -1,7 +1,7 @@
 //! Who fetches what, so that each path is fetched at most once however many want it.
 //!
-//! Within this process a fetch claims all its missing paths at once, or waits until no other has any
-//! of them: nobody holds some and waits for others, so two never wait for each other. Among
+//! Within this process a fetch claims all its missing paths at once, or waits until no other has
+//! any of them: nobody holds some and waits for others, so two never wait for each other. Among
 //! processes of ours one at a time stages paths, which a lock file says.
 
 use crate::error::{Error, Fault, Result, Step};

@@ -126,6 +126,8 @@ impl Store {
     /// # Errors
     /// `name` is no name, or the folder cannot be written.
     pub fn remove_root(&self, name: &str) -> Result<()> {
+        // An occasion to let go of temporary roots that a running collector made us keep.
+        drop(self.guard());
         roots::remove(self.layout(), name)
     }
 
