@@ -251,6 +251,7 @@ fn a_restart() {
 fn what_a_boot_starts() {
     let (host, _) = Host::boot(&[("web", WEB)], &[("web", "/s/profile")]);
     assert_eq!(host.closures().0.as_deref(), Some("/s/profile"));
+    assert_eq!(host.told, ["web.0#1 is started"], "a side that rests is no news");
     let files = [("web", "[app]\nlisten.http = '[::]:80'")];
     let (mut host, effects) = Host::boot(&files, &[]);
     assert_eq!(effects, []);
@@ -258,6 +259,7 @@ fn what_a_boot_starts() {
     assert_eq!(view.state, State::Waiting);
     let expected = "web has nothing to run yet: `rollinit swap web PATH` gives it a closure";
     assert_eq!(view.problems, [expected]);
+    assert_eq!(host.told, [format!("web.0 cannot start: {expected}")]);
     assert_eq!(host.swap(1, "web", "A", prepare("/s/v1")), [spawn("web.1", 1)]);
     host.started("web.1", 1);
     // Taken back, nobody listens for nobody.

@@ -224,6 +224,9 @@ impl Machine {
         if let Place::Task { .. } = self.place(key) {
             return self.task_gate(key);
         }
+        if self.is_wanted(key) == Some(false) {
+            return Gate::Wait(vec![format!("the next swap of {own_name}")]);
+        }
         if self.lacks_closure(key) {
             return Gate::Never(format!(
                 "{own_name} has nothing to run yet: `rollinit swap {own_name} PATH` gives it a \

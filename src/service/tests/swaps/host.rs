@@ -15,6 +15,8 @@ pub struct Host {
     pub groups: Vec<(Side, Program)>,
     /// Requests for an empty queue.
     pub awaited: Vec<(Side, u64)>,
+    /// What was reported, a line each.
+    pub told: Vec<String>,
     /// The shell cannot steer.
     pub refuses: bool,
     pub files: Vec<(String, String, String)>,
@@ -38,8 +40,8 @@ impl Host {
     ) -> (Self, Vec<Effect>) {
         let loaded = definition::load(files.clone());
         let (machine, effects) = Machine::new(loaded, from, closures, now);
-        let (memos, groups, awaited) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut host = Self { machine, now, memos, groups, awaited, refuses: false, files };
+        let (memos, groups, awaited, told) = Default::default();
+        let mut host = Self { machine, now, memos, groups, awaited, told, refuses: false, files };
         let effects = host.keep(effects);
         (host, effects)
     }
@@ -52,7 +54,7 @@ impl Host {
         host
     }
 
-    /// Keeps the memos, steers, drops the reports; what is left is the answer.
+    /// Keeps the memos, steers, keeps the reports; what is left is the answer.
     pub fn keep(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
         let mut rest = Vec::new();
         let mut steered = Vec::new();
@@ -65,7 +67,7 @@ impl Host {
                     steered.push(Event::Grouped { app, request, failure });
                 }
                 Effect::AwaitEmpty { request, side, .. } => self.awaited.push((side, request)),
-                Effect::Report(_) => {}
+                Effect::Report(record) => self.told.push(record.to_string()),
                 effect => rest.push(effect),
             }
         }
