@@ -36,7 +36,8 @@ pub struct AppHost {
     pub port: u16,
     /// The store path of the first release.
     pub first: String,
-    cache: Server,
+    /// Where releases are fetched from, with faults on purpose.
+    pub cache: Server,
 }
 
 /// A release: programs in `bin`, each with the words that the test app gets.

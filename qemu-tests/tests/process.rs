@@ -20,7 +20,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 31] = [
+const TESTS: [Test; 35] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -50,6 +50,10 @@ const TESTS: [Test; 31] = [
     ("swap-second-waits", swaps::a_second_swap_waits_or_supersedes),
     ("swap-dry-run-and-disconnect", swaps::dry_run_and_disconnect),
     ("swap-test-and-confirm", swaps::tests_are_undone_unless_confirmed),
+    ("swap-migrations-and-hooks", swaps::migrations_and_hooks),
+    ("swap-watch-window", swaps::the_watch_window_takes_back),
+    ("swap-faults-of-the-host", swaps::faults_of_the_host_bar_nothing),
+    ("swap-torn-record", swaps::a_torn_record_is_set_aside),
     ("roles", control::roles),
     ("foreign-client", control::foreign_client),
 ];

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, AppHost, Release};
+use qemu_tests::cache::Fault;
 use qemu_tests::contained::Output;
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
@@ -53,11 +54,12 @@ fn ensure_serves(host: &AppHost, version: &str, path: &str) -> Result<()> {
     ensure!(sides.len() == 1, "one side is left: {sides:?}\n{}", said(host));
     let profile = host.profile()?;
     ensure!(profile == path, "the profile is {profile}, not {path}");
-    let roots = host.roots()?;
     let running = (format!("{APP}-running"), path.to_owned());
-    ensure!(roots.contains(&running), "what serves has a root: {roots:?}");
-    ensure!(roots.iter().all(|(name, _)| name != "web-target"), "no target is left: {roots:?}");
-    Ok(())
+    ensure!(host.roots()?.contains(&running), "what serves has a root: {:?}", host.roots()?);
+    // It goes when the end is on disk, which is what tells of the end.
+    host.host.until("no target has a root", || {
+        Ok(host.roots()?.iter().all(|(name, _)| name != "web-target"))
+    })
 }
 
 /// Proof: after exit 0 users are answered by the second release alone, its profile link and roots
@@ -251,4 +253,145 @@ pub fn tests_are_undone_unless_confirmed() -> Result<()> {
     let kept = kept.wait_with_output()?;
     ensure!(kept.status.code() == Some(COMMITTED), "{kept:?}\n{}", said(&host));
     ensure_serves(&host, "web-2", &second)
+}
+
+/// Proof: a migration runs once before any process is touched, with its output in the app's log; one
+/// that fails ends the swap with no process touched; a smoke test that fails takes the swap back,
+/// and the hook of the way back is told. What ran is read from the notes that the programs left.
+pub fn migrations_and_hooks() -> Result<()> {
+    let hooks = "[app.hooks]\nafter-switch = [\"${closure}/bin/smoke\"]\n\
+                 on-rollback = [\"${closure}/bin/rolled\"]\n";
+    let mut host = AppHost::prepare(&format!("{QUICK}{hooks}"))?;
+    let notes = host.host.path("notes");
+    let note = notes.display().to_string();
+    let smoke: &[&str] = &["task", "smoked", "--note", &note];
+    let rolled: &[&str] = &["task", "rolled back", "--note", &note];
+    let migrate: &[&str] = &["task", "migrated", "--note", &note];
+    let good = host.release(&Release {
+        name: "web-good",
+        serve: &[],
+        // The version that serves again runs the hook of the way back.
+        programs: &[("migrate", migrate), ("smoke", smoke), ("rolled", rolled)],
+    })?;
+    let unmigrated = host.release(&Release {
+        name: "web-unmigrated",
+        serve: &[],
+        programs: &[("migrate", &["task", "cannot migrate", "--note", &note, "--code", "3"])],
+    })?;
+    let burning = host.release(&Release {
+        name: "web-burning",
+        serve: &[],
+        programs: &[("smoke", &["task", "burns", "--note", &note, "--code", "1"])],
+    })?;
+    host.settle()?;
+    let noted = || std::fs::read_to_string(&notes).unwrap_or_default();
+    expect(&host, &host.swap(&good, &[])?, COMMITTED)?;
+    ensure_serves(&host, "web-good", &good)?;
+    ensure!(noted() == "migrated\nsmoked\n", "{:?}", noted());
+    let logs = host.host.must(&["logs", APP])?;
+    ensure!(logs.contains("migrated") && logs.contains("smoked"), "{logs}");
+
+    expect(&host, &host.swap(&unmigrated, &[])?, ROLLED_BACK)?;
+    ensure!(host.version()? == "web-good" && host.sides().len() == 1);
+    expect(&host, &host.swap(&unmigrated, &[])?, REFUSED)?;
+    ensure!(noted().matches("cannot migrate").count() == 1, "it is not tried again: {}", noted());
+    expect(&host, &host.swap(&unmigrated, &["--force"])?, ROLLED_BACK)?;
+    ensure!(noted().matches("cannot migrate").count() == 2, "force tries it again: {}", noted());
+
+    expect(&host, &host.swap(&burning, &[])?, ROLLED_BACK)?;
+    ensure!(host.version()? == "web-good" && host.sides().len() == 1, "{}", said(&host));
+    ensure!(noted().ends_with("burns\nrolled back\n"), "{:?}", noted());
+    Ok(())
+}
+
+/// Proof: a release that turns sick after its commit is taken back by itself: its own swap ended as
+/// committed, and the one that follows goes to the version before it.
+pub fn the_watch_window_takes_back() -> Result<()> {
+    let mut host = AppHost::prepare("[app.swap]\nbake = \"200ms\"\nwatch = \"60s\"\n")?;
+    let words = ["--sick-after-ms", "4000"];
+    let fading = host.release(&Release { name: "web-fading", serve: &words, programs: &[] })?;
+    host.settle()?;
+    expect(&host, &host.swap(&fading, &[])?, COMMITTED)?;
+    host.host.until("the first serves again", || {
+        Ok(host.version().is_ok_and(|version| version == "web-1") && host.sides().len() == 1)
+    })?;
+    host.outcome()?;
+    ensure_serves(&host, "web-1", &host.first)?;
+    let swaps = host.swaps()?;
+    ensure!(swaps.len() == 2, "{swaps:?}");
+    expect(&host, &host.swap(&fading, &[])?, REFUSED)
+}
+
+/// Proof: faults of the cache and of the configuration refuse a swap with a line that says which,
+/// touch nothing and bar nothing: once the fault is gone, the same swap commits.
+pub fn faults_of_the_host_bar_nothing() -> Result<()> {
+    let (host, second) = host_with_second(QUICK)?;
+    let hash = second.trim_start_matches("/nix/store/").split('-').next().context("a hash")?;
+    let config = host.host.path("agent.toml");
+    let right = std::fs::read_to_string(&config)?;
+    let refused = |reason: &str| -> Result<()> {
+        let output = host.swap(&second, &[])?;
+        expect(&host, &output, REFUSED)?;
+        ensure!(output.stdout.contains(reason), "{reason:?}: {output:?}");
+        ensure!(host.version()? == "web-1" && host.sides().len() == 1);
+        Ok(())
+    };
+    host.cache.fail(hash, Fault::Status(404));
+    refused("404")?;
+    host.cache.heal();
+    host.cache.fail("nar/", Fault::Flip(100_000));
+    refused("hash")?;
+    host.cache.heal();
+    std::fs::write(&config, right.replace("test-1:", "other-1:"))?;
+    refused("trusted")?;
+    std::fs::write(&config, right.replace("[fetch]", "[fetsch]"))?;
+    refused("agent.toml:3:")?;
+    std::fs::write(&config, right)?;
+    expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
+    ensure_serves(&host, "web-2", &second)
+}
+
+/// Proof: a record that was torn is set aside and said; the app serves on, and the next swap is an
+/// ordinary one. So is a record torn in the middle of a swap, whose candidate is cleared away.
+pub fn a_torn_record_is_set_aside() -> Result<()> {
+    let (host, second) = host_with_second(QUICK)?;
+    expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
+    tear(&host)?;
+    ensure!(host.swaps()?.is_empty(), "its history is gone with it");
+    ensure_serves(&host, "web-2", &second)?;
+    let logs = host.host.must(&["logs", "rollinit-agent"])?;
+    ensure!(logs.contains("set aside as"), "{logs}");
+
+    let deaf =
+        host.release(&Release { name: "web-deaf", serve: &["--never-accept"], programs: &[] })?;
+    let mut caller = host.begin(&["swap", APP, &deaf])?;
+    host.host.until("two sides", || Ok(host.sides().len() == 2))?;
+    tear(&host)?;
+    host.host.until("the candidate is gone", || Ok(host.sides().len() == 1))?;
+    ensure!(host.version()? == "web-2", "{}", said(&host));
+    caller.wait()?;
+    expect(&host, &host.swap(&host.first, &[])?, COMMITTED)?;
+    ensure_serves(&host, "web-1", &host.first)
+}
+
+/// Cuts the record in half and kills the agent; waits for the next one.
+fn tear(host: &AppHost) -> Result<()> {
+    let bytes = std::fs::read(host.record()).context("read the record")?;
+    host.kill_agent()?;
+    std::fs::write(host.record(), &bytes[..bytes.len() / 2]).context("tear the record")?;
+    let aside = host.host.path("state/aside");
+    let count = || std::fs::read_dir(&aside).map_or(0, Iterator::count);
+    let before = count();
+    // The next one may have read the whole record before it was torn.
+    host.host.until("it is set aside", || {
+        if count() == before && std::fs::metadata(host.record()).is_ok() {
+            let half = std::fs::read(host.record()).is_ok_and(|now| now.len() < bytes.len());
+            if !half {
+                std::fs::write(host.record(), &bytes[..bytes.len() / 2])?;
+            }
+            host.kill_agent()?;
+        }
+        Ok(count() > before)
+    })?;
+    host.host.until("the agent answers", || Ok(host.swaps().is_ok()))
 }
