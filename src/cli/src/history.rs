@@ -56,6 +56,12 @@ fn generation_lines(generation: &Generation, now_ms: u64, screen: &Screen) -> St
     lines
 }
 
+/// The generation that a way back goes to; none if what served before never was one.
+pub async fn previous(client: &mut Client, app: &str) -> Result<Option<u64>, Failure> {
+    let generations = client.generations(app).await?.generations;
+    Ok(generations.into_iter().find(|each| each.previous).map(|each| each.number))
+}
+
 /// Lists swaps, newest first.
 pub async fn swaps(
     client: &mut Client,

@@ -91,8 +91,7 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
         }
         Command::Swap { app, path, how } => begin_swap(&agent_socket, app, path, how, screen).await,
         Command::Rollback { app, generation, detach } => {
-            let order = Order::Rollback { app, generation: *generation, detach: *detach };
-            swap::run(&agent_socket, order, screen).await
+            begin_rollback(&agent_socket, app, *generation, *detach, screen).await
         }
         Command::Swaps { follow: Some(id), .. } => {
             swap::run(&agent_socket, Order::Follow(id), screen).await
@@ -136,4 +135,24 @@ async fn begin_swap(
         detach: how.detach,
     };
     swap::run(agent_socket, Order::Swap(request), screen).await
+}
+
+/// Finds out which generation is the previous one, and swaps back to it: by its number, so that it
+/// can be asked for again if the agent is replaced meanwhile.
+async fn begin_rollback(
+    agent_socket: &Path,
+    app: &str,
+    generation: Option<u64>,
+    detach: bool,
+    screen: &mut Screen,
+) -> Result<Code, Failure> {
+    let previous = async || history::previous(&mut Agent::connect(agent_socket).await?, app).await;
+    let generation = match generation {
+        Some(number) => Some(number),
+        None => match previous().await {
+            Err(failure) if failure.kind == WENT_AWAY => previous().await?,
+            answered => answered?,
+        },
+    };
+    swap::run(agent_socket, Order::Rollback { app, generation, detach }, screen).await
 }

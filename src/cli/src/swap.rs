@@ -38,6 +38,14 @@ pub enum Order<'a> {
     Follow(&'a str),
 }
 
+impl Order<'_> {
+    /// Asked for again it is the same swap: one to the same path joins the one under way, or finds
+    /// that there is nothing left to do. Only "the previous generation" is another one by then.
+    fn bears_repeating(&self) -> bool {
+        !matches!(self, Order::Rollback { generation: None, .. })
+    }
+}
+
 /// How watching ended.
 enum Watched {
     /// With the swap.
@@ -61,11 +69,12 @@ impl From<CallError> for Broken {
 }
 
 impl Broken {
-    /// The agent went away, or is about to: its successor knows the swap.
-    fn is_agent_gone(&self) -> bool {
+    /// The agent went away, or is about to and says so of a swap it has told of: its successor
+    /// knows the swap.
+    fn is_agent_gone(&self, is_known: bool) -> bool {
         match self {
             Broken::Call(CallError::Broken { .. }) => true,
-            Broken::Call(CallError::Answered(error)) => matches!(error, Error::Failed { .. }),
+            Broken::Call(CallError::Answered(Error::Failed { .. })) => is_known,
             _ => false,
         }
     }
@@ -94,10 +103,12 @@ pub async fn run(socket: &Path, order: Order<'_>, screen: &mut Screen) -> Result
             Ok(watched) => return watcher.end(watched),
             Err(broken) => {
                 agents_gone = if watcher.news > news { 0 } else { agents_gone + 1 };
-                if !broken.is_agent_gone() || watcher.swap.is_empty() || agents_gone > AGENTS_MAX {
+                let is_known = !watcher.swap.is_empty();
+                let may_go_on = is_known || order.bears_repeating();
+                if !broken.is_agent_gone(is_known) || !may_go_on || agents_gone > AGENTS_MAX {
                     return Err(watcher.lost(broken.failure()));
                 }
-                known = Some(watcher.swap.clone());
+                known = is_known.then(|| watcher.swap.clone());
             }
         }
     }

@@ -69,6 +69,7 @@ fn ends() {
         ("swap-dry-run", 0, vec!["swap", "web", NEW, "--dry-run"]),
         ("swap-detached", 0, vec!["swap", "web", NEW, "--detach"]),
         ("rollback", 0, vec!["rollback", "web", "42"]),
+        ("rollback", 0, vec!["rollback", "web"]),
         ("swaps-follow", 0, vec!["swaps", "--follow", "7H2K"]),
     ] {
         let ended = stage.run(&arguments);
@@ -223,7 +224,8 @@ fn agent_dies_meanwhile() {
     assert!(ended.out.contains("web is on gen 43"), "{ended:?}");
 }
 
-/// The first agent tells of the plan and dies; the next dies at once; the third knows it all.
+/// The first agent dies before it says anything, the second tells of the plan and dies, the next
+/// dies at once; the last knows it all.
 fn dying_agents(listener: &std::os::unix::net::UnixListener) {
     use std::io::{Read, Write};
     let plan = serde_json::to_value(&fake::agent::script(NEW)[0]).unwrap();
@@ -236,6 +238,9 @@ fn dying_agents(listener: &std::os::unix::net::UnixListener) {
         }
         String::from_utf8(call).unwrap()
     };
+    let (mut speechless, _) = listener.accept().unwrap();
+    assert!(call(&mut speechless).contains("Agent.Swap"));
+    drop(speechless);
     let (mut first, _) = listener.accept().unwrap();
     assert!(call(&mut first).contains("Agent.Swap"));
     first.write_all(format!("{reply}\0").as_bytes()).unwrap();

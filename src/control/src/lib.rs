@@ -1,11 +1,11 @@
-//! The control interface of the supervisor: `io.rollinit.Supervisor`, spoken as Varlink
-//! (<https://varlink.org>) on a Unix stream socket.
+//! The control interfaces: `io.rollinit.Supervisor` and, of the agent, `io.rollinit.Agent`, both
+//! spoken as Varlink (<https://varlink.org>) on a Unix stream socket of their own.
 //!
-//! Here live the types of every reply, the errors, who may do what ([`roles`]), the server half
-//! that the supervisor runs ([`server`]) and the client half that the command line uses
-//! ([`client`]).
+//! Here live the types of every reply, the errors, who may do what ([`roles`]), the server halves
+//! that supervisor and agent run ([`server`], [`agent::server`]) and the client halves that the
+//! command line and the agent use ([`client`], [`agent::client`]).
 //! It touches the sockets it is handed and nothing else: no clock, no file, no process.
-//! It never decides what happens to a service, and it never blocks the thread it runs on.
+//! It never decides what happens to a service or a swap, and it never blocks the thread it runs on.
 
 mod accept;
 pub mod agent;

@@ -36,15 +36,17 @@ pub fn lines(progress: &Progress) -> Vec<String> {
         lines.push(labelled(label, &format!("{step}{reason}")));
     }
     lines.extend(outcome.details.iter().map(|detail| labelled("", detail)));
-    let has_logs = outcome.failed_at.is_some() && !progress.swap.is_empty();
-    if has_logs {
-        lines.push(labelled("look", &format!("rollinit logs --swap {}", progress.swap)));
-    }
+    // Where to look and how to try again are always said in the same words and places, also if
+    // they are among the cures.
+    let look = format!("rollinit logs --swap {}", progress.swap);
     let retry = retry(progress);
-    let (retries, cures): (Vec<&String>, Vec<&String>) =
-        outcome.cures.iter().partition(|cure| **cure == retry);
-    lines.extend(cures.into_iter().map(|cure| labelled("cure", cure)));
-    if !retries.is_empty() {
+    if outcome.failed_at.is_some() && !progress.swap.is_empty() {
+        lines.push(labelled("look", &look));
+    }
+    let others = outcome.cures.iter().filter(|cure| **cure != look && **cure != retry);
+    lines.extend(others.map(|cure| labelled("cure", cure)));
+    let is_failure = matches!(outcome.kind, OutcomeKind::RolledBack | OutcomeKind::FailedBack);
+    if is_failure || outcome.cures.contains(&retry) {
         let path = short(&progress.to.path);
         lines.push(labelled("retry", &format!("rollinit swap {} {path} --force", progress.app)));
     }
