@@ -13,10 +13,15 @@ use control::client::Client;
 use control::types::{App, AppRun, HealthKind, RetireWhen, SwapPhase};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// Columns of an app's name, and of a release's, at most.
 const NAME_WIDTH_MAX: usize = 16;
 const RELEASE_WIDTH_MAX: usize = 24;
+
+/// How long `status` waits for the agent. It answers from memory in milliseconds; its socket stays
+/// while it is being replaced, and a look at the host must not wait for that.
+const AGENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the name column says of a candidate.
 const NEXT: &str = "`- next";
@@ -45,8 +50,10 @@ pub async fn gather(
     list.retain(|app| name.is_none_or(|name| name == app.name));
     let mut apps = Apps { list, ..Apps::default() };
     if with_agent && !apps.list.is_empty() {
-        let answer = ask(agent, &mut apps).await;
-        apps.trouble = answer.err().map(|error| Failure::from(error).message);
+        apps.trouble = match tokio::time::timeout(AGENT_PATIENCE, ask(agent, &mut apps)).await {
+            Ok(answer) => answer.err().map(|error| Failure::from(error).message),
+            Err(_) => Some(format!("the agent does not answer within {AGENT_PATIENCE:?}")),
+        };
     }
     Ok(apps)
 }

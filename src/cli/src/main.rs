@@ -46,8 +46,8 @@ fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failure> {
     if let Command::Check { directory } = &arguments.command {
         return check::run(directory, screen);
     }
-    // One thread and no timers: nothing is started that a short-lived command does not need.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    // One thread: nothing is started that a short-lived command does not need.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::local("cannot start", &error))?;
     runtime.block_on(async {
         match call(arguments, screen).await {

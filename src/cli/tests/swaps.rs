@@ -309,6 +309,14 @@ fn status() {
     let ended = Ended::of(command.output().unwrap());
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_screen("status-no-agent", &ended.out);
+
+    // An agent that is being replaced: its socket is there, and nobody reads from it.
+    let silent = stage.directory.path().join("silent");
+    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+    let mut command = stage.command(&["status", "--agent", silent.to_str().unwrap()]);
+    let ended = Ended::of(command.output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.contains("the agent does not answer within 1s"), "{ended:?}");
 }
 
 /// Each `--help` fits the screen and reads as checked in.
