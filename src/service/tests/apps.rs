@@ -1,8 +1,52 @@
 //! Definitions of apps: what is read, what is refused, and what is said about it.
 
+use proptest::prelude::*;
 use service::app::{Health, Probe, ProbeAddress, Retire, Strategy};
 use service::definition::{Address, Control, Kind, Policy, load, parse_app};
 use service::{App, Side, Task};
+
+/// A file with every key, each with a value that is not its default.
+const EVERY_KEY: &str = r#"
+[app]
+closure = "/nix/store/abc-web-1"
+exec = ["${closure}/bin/web", "--data", "${closure}/share"]
+migrate = ""
+kind = "notify"
+user = "web"
+environment = { ROOT = "${closure}" }
+requires = ["db"]
+control = "operate"
+[app.ready]
+timeout = "5s"
+[app.restart]
+policy = "on-failure"
+[app.stop]
+signal = "INT"
+[app.limits]
+nofile = { soft = 10, hard = 20 }
+[app.listen]
+admin = "unix:/run/web.sock"
+bare = { unix = "/run/bare.sock", mode = "0600", group = "ops" }
+http = "[::]:443"
+tls = { tcp = "10.0.0.1:8443", backlog = 9 }
+[app.health.http]
+listen = "tls"
+path = "/up"
+every = "100ms"
+passes = 7
+timeout = "300ms"
+deadline = "9s"
+[app.swap]
+strategy = "overlap"
+drain = "1s"
+bake = "2s"
+watch = "0s"
+retire = "at-switch"
+migrate-lease = "5s"
+[app.hooks]
+after-switch = ["${closure}/bin/smoke", "-v"]
+on-rollback = ["/bin/say"]
+"#;
 
 fn good(text: &str) -> App {
     parse_app("x.toml", text).unwrap_or_else(|problems| panic!("{problems:#?}"))
@@ -45,49 +89,7 @@ fn defaults() {
 /// Every key at once, each with a value that is not its default.
 #[test]
 fn every_key() {
-    let app = good(
-        r#"
-        [app]
-        closure = "/nix/store/abc-web-1"
-        exec = ["${closure}/bin/web", "--data", "${closure}/share"]
-        migrate = ""
-        kind = "notify"
-        user = "web"
-        environment = { ROOT = "${closure}" }
-        requires = ["db"]
-        control = "operate"
-        [app.ready]
-        timeout = "5s"
-        [app.restart]
-        policy = "on-failure"
-        [app.stop]
-        signal = "INT"
-        [app.limits]
-        nofile = { soft = 10, hard = 20 }
-        [app.listen]
-        admin = "unix:/run/web.sock"
-        bare = { unix = "/run/bare.sock", mode = "0600", group = "ops" }
-        http = "[::]:443"
-        tls = { tcp = "10.0.0.1:8443", backlog = 9 }
-        [app.health.http]
-        listen = "tls"
-        path = "/up"
-        every = "100ms"
-        passes = 7
-        timeout = "300ms"
-        deadline = "9s"
-        [app.swap]
-        strategy = "overlap"
-        drain = "1s"
-        bake = "2s"
-        watch = "0s"
-        retire = "at-switch"
-        migrate-lease = "5s"
-        [app.hooks]
-        after-switch = ["${closure}/bin/smoke", "-v"]
-        on-rollback = ["/bin/say"]
-        "#,
-    );
+    let app = good(EVERY_KEY);
     let template = &app.template;
     assert_eq!((template.control, template.restart.policy), (Control::Operate, Policy::OnFailure));
     assert_eq!((template.ready.timeout_ms, template.stop.signal), (Some(5000), 2));
@@ -254,4 +256,22 @@ fn apps_among_services() {
     let longest = "x".repeat(48);
     assert!(Task::ALL.iter().all(|task| task.key(&longest).len() <= 64));
     assert!(Side::One.key(&longest).len() <= 64);
+}
+
+proptest! {
+    /// Whatever is written in place of any part of a file, it is read or refused: with places that
+    /// are in it, and something to say.
+    #[test]
+    fn any_text_is_read_or_refused(
+        at in 0..EVERY_KEY.len(),
+        length in 0..40_usize,
+        instead in r#"[\[\]{}=.'",a-z0-9$:/ \n\u{e9}]{0,12}"#,
+    ) {
+        let end = (at + length).min(EVERY_KEY.len());
+        let text = format!("{}{instead}{}", &EVERY_KEY[..at], &EVERY_KEY[end..]);
+        for problem in parse_app("x.toml", &text).err().into_iter().flatten() {
+            prop_assert!(problem.line <= text.lines().count() + 1, "{problem}");
+            prop_assert!(!problem.message.is_empty());
+        }
+    }
 }

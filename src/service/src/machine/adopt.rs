@@ -32,12 +32,12 @@ impl Machine {
             self.adopt_newer(run);
         }
         self.begin_fresh();
-        self.meet_tasks();
         for key in &undefined {
             self.report(key, 0, What::Undefined);
         }
         self.meet_runs(&snapshot);
         self.meet_vanished(&snapshot);
+        self.meet_tasks();
         for key in undefined {
             self.stray_gone(&key);
         }
