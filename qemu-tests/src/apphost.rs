@@ -103,7 +103,8 @@ impl AppHost {
         ];
         let more = format!(
             "control = \"admin\"\n[[service.listen]]\nname = \"varlink\"\nunix = \"{}\"\n\
-             mode = \"0666\"\n[service.restart]\npolicy = \"always\"\nbackoff-min = \"50ms\"\nbackoff-max = \"50ms\"\n",
+             mode = \"0666\"\n[service.restart]\npolicy = \"always\"\nbackoff-min = \"50ms\"\n\
+             backoff-max = \"50ms\"\n",
             folder("run/agent")
         );
         host.define(AGENT, &exec, &more)?;

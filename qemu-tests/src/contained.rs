@@ -4,8 +4,12 @@
 //! `/etc/group` knows the groups `rollinit` and `rollinit-read`. Dropping it kills everything by
 //! that cgroup and removes it. Needs root.
 
+mod run;
+
 use crate::guest::image::target;
 use anyhow::{Context, Result, bail, ensure};
+pub use run::Output;
+use run::{remove_tree, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -57,17 +61,6 @@ pub struct Identity {
     pub user: u32,
     /// The one supplementary group, if any.
     pub group: Option<u32>,
-}
-
-/// How a command ended.
-#[derive(Debug)]
-pub struct Output {
-    /// Its exit code; none after a signal.
-    pub code: Option<i32>,
-    /// What it wrote to standard output.
-    pub stdout: String,
-    /// What it wrote to standard error.
-    pub stderr: String,
 }
 
 /// A contained rollinit.
@@ -475,16 +468,6 @@ impl Drop for Contained {
     }
 }
 
-/// Removes a cgroup and those below it.
-fn remove_tree(path: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(path)?.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path())?;
-        }
-    }
-    std::fs::remove_dir(path).with_context(|| format!("remove {}", path.display()))
-}
-
 /// One service of a status.
 ///
 /// # Errors
@@ -493,12 +476,4 @@ pub fn service_of(status: &Value, name: &str) -> Result<Value> {
     let services = status["services"].as_array();
     let found = services.and_then(|all| all.iter().find(|service| service["name"] == name));
     found.cloned().with_context(|| format!("no service {name} in {status}"))
-}
-
-fn run(command: &mut Command) -> Result<Output> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("run {command:?}"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    Ok(Output { code: output.status.code(), stdout, stderr })
 }

@@ -146,18 +146,17 @@ fn killed_at_each_state(kill: impl Fn(&AppHost) -> Result<bool>) -> Result<()> {
     /// More than any swap writes.
     const STATES_MAX: usize = 40;
     let (host, second) = host_with_second(QUICK)?;
-    let mut killed = 0;
     for count in 1..STATES_MAX {
         let to_second = host.version()? == "web-1";
         let (path, version) = if to_second { (&*second, "web-2") } else { (&*host.first, "web-1") };
         let before = if to_second { "web-1" } else { "web-2" };
         let mut caller = host.begin(&["swap", APP, path, "--force"])?;
         if !await_records(&host, count, &mut caller)? {
+            let killed = count - 1;
             ensure!(killed >= STATES_MIN, "only {killed} states were killed at\n{}", said(&host));
             return ensure_serves(&host, version, path);
         }
         kill(&host)?;
-        killed += 1;
         let outcome = host.outcome().with_context(|| format!("killed at record {count}"))?;
         let told = caller.wait_with_output()?;
         let expected = match &*outcome {

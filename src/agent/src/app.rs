@@ -12,7 +12,6 @@ use crate::convert;
 use crate::journal::Journal;
 use crate::prober::Prober;
 use crate::supervisor::Supervisor;
-use control::agent::{Progress, StepState};
 use rollout::{
     Admission, Effect, Event, Facts, Failure, Machine, Now, Record, Release, Request, Ticket, View,
 };
@@ -27,6 +26,9 @@ use tokio::time::Instant;
 
 /// Inputs that wait for one app's task. Whoever has one more waits too: nothing is lost.
 const INPUTS_MAX: usize = 64;
+
+/// Until a profile that could not be read is read again, in milliseconds.
+const PROFILE_AGAIN_MS: u64 = 1_000;
 
 /// What the agent works with; the same for all apps.
 #[derive(Debug)]
@@ -115,11 +117,7 @@ impl App {
     /// The app of `record`, whose swap goes on where the record says. Starts its task.
     pub async fn start(tools: &Rc<Tools>, record: Record, view: Option<View>) -> Rc<Self> {
         let name = record.app.clone();
-        let profile = tools.closures.profile(&name).await.unwrap_or_else(|error| {
-            tracing::error!("{name}: {}", error.reason);
-            None
-        });
-        let profile = profile.map(|release| release.path);
+        let profile = profile(tools, &name).await.map(|release| release.path);
         let facts = Facts { boot: tools.boot.clone(), view: view.clone(), profile };
         let (machine, effects) = Machine::resume(record, now(), facts);
         let (sender, inbox) = mpsc::channel(INPUTS_MAX);
@@ -177,65 +175,6 @@ impl App {
         let (reply, answer) = oneshot::channel();
         self.inbox.send(Input::Confirm(reply)).await.ok()?;
         answer.await.ok()
-    }
-
-    /// A line of progress in the words that travel.
-    fn progress(&self, report: &rollout::Report) -> Progress {
-        let mut to = convert::release(&report.to);
-        to.generation = to.generation.or(self.next_generation.get());
-        let from = report.from.as_ref().map(convert::release);
-        let outcome = report.outcome.as_ref().map(|outcome| {
-            let is_dry = self.dry.borrow().as_ref() == Some(&report.swap);
-            let is_planned = is_dry && outcome.kind == rollout::OutcomeKind::NothingToDo;
-            if is_planned {
-                // What serves is what did.
-                let serving = from.clone();
-                let kind = control::agent::OutcomeKind::Planned;
-                return control::agent::Outcome { kind, ..convert::outcome(outcome, serving) };
-            }
-            let serving = self.serving(outcome, report.from.as_ref(), &report.to);
-            convert::outcome(outcome, serving)
-        });
-        Progress {
-            swap: report.swap.clone(),
-            app: self.name.clone(),
-            from,
-            to,
-            step: convert::step(report.step),
-            state: convert::step_state(report.state),
-            text: report.text.clone(),
-            elapsed_ms: report.elapsed_ms,
-            bytes_done: None,
-            bytes_total: None,
-            paths_done: None,
-            paths_total: None,
-            outcome,
-        }
-    }
-
-    /// What serves after a swap.
-    #[must_use]
-    pub fn serving(
-        &self,
-        outcome: &rollout::Outcome,
-        from: Option<&Release>,
-        to: &Release,
-    ) -> Option<control::agent::Release> {
-        use rollout::OutcomeKind::{Committed, NothingToDo, RolledBack};
-        match outcome.kind {
-            Committed | NothingToDo => return Some(convert::release(to)),
-            RolledBack => return from.map(convert::release),
-            _ => {}
-        }
-        let view = self.view.borrow();
-        let serving = &view.as_ref()?.serving;
-        if !serving.state.is_live() {
-            return None;
-        }
-        let path = serving.closure.as_deref()?;
-        let known = [from, Some(to)].into_iter().flatten().find(|release| release.path == path);
-        let release = known.cloned().unwrap_or_else(|| Release::new(path));
-        Some(convert::release(&release))
     }
 }
 
@@ -388,23 +327,6 @@ impl Task {
         }
     }
 
-    fn report(&self, report: &rollout::Report) {
-        let mut progress = self.app.progress(report);
-        let planned = control::agent::OutcomeKind::Planned;
-        if let Some(outcome) = progress.outcome.as_mut().filter(|outcome| outcome.kind == planned) {
-            // The plan is what a dry run has to say; that nothing was done its outcome says.
-            outcome.reason = None;
-            if let Some(plan) = self.tools.boards.newest(&progress.swap) {
-                (progress.state, progress.text) = (plan.state, plan.text);
-            }
-        }
-        if progress.step == control::agent::Step::Gate && progress.state == StepState::Ok {
-            self.app.gated_ns.set(sys::clock::monotonic_ns());
-        }
-        self.tools.console.say(&progress);
-        self.tools.boards.post(progress);
-    }
-
     /// Watches the app while there is a swap; lets go of closures when there is none.
     fn tend(&mut self) {
         let is_busy = self.app.look(|machine| machine.current().is_some());
@@ -433,6 +355,23 @@ impl Task {
     }
 }
 
+/// What the profile link points to. A link that cannot be read is no link that is not there: what
+/// comes of a swap hangs on it, so it is read again until it can be.
+async fn profile(tools: &Tools, name: &str) -> Option<Release> {
+    let mut is_said = false;
+    loop {
+        match tools.closures.profile(name).await {
+            Ok(profile) => return profile,
+            Err(error) if !is_said => {
+                tracing::error!("{name} waits for its profile: {}", error.reason);
+                is_said = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(PROFILE_AGAIN_MS)).await;
+    }
+}
+
 /// The end of an effect with a ticket.
 fn ended(ticket: Ticket, answer: Result<rollout::Answer, Failure>) -> Event {
     match answer {
@@ -453,4 +392,5 @@ async fn until(wake_ns: Option<u64>) {
     }
 }
 
+mod words;
 mod work;

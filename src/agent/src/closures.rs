@@ -278,9 +278,26 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
+/// Milliseconds for people: `20s`, `1.5s`.
+#[must_use]
+pub fn time(duration_ms: u64) -> String {
+    match (duration_ms / 1000, duration_ms % 1000 / 100) {
+        (seconds, 0) => format!("{seconds}s"),
+        (seconds, tenths) => format!("{seconds}.{tenths}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{size, time};
+
+    /// Times as a person says them.
+    #[test]
+    fn times() {
+        for (duration_ms, text) in [(0, "0s"), (200, "0.2s"), (1_500, "1.5s"), (20_000, "20s")] {
+            assert_eq!(time(duration_ms), text);
+        }
+    }
 
     /// Sizes as a person says them.
     #[test]
