@@ -4,6 +4,7 @@
 //! util-linux. `ROLLINIT_SEED` replays the random moments of a run, which prints its seed.
 
 mod process {
+    pub mod agent_control;
     pub mod control;
     pub mod deaths;
     pub mod ends;
@@ -14,13 +15,13 @@ mod process {
 }
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use process::{control, deaths, ends, services, sides, swaps};
+use process::{agent_control, control, deaths, ends, services, sides, swaps};
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 35] = [
+const TESTS: [Test; 38] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -54,6 +55,9 @@ const TESTS: [Test; 35] = [
     ("swap-watch-window", swaps::the_watch_window_takes_back),
     ("swap-faults-of-the-host", swaps::faults_of_the_host_bar_nothing),
     ("swap-torn-record", swaps::a_torn_record_is_set_aside),
+    ("swap-interrupted", agent_control::interrupted),
+    ("agent-roles", agent_control::roles),
+    ("agent-foreign-client", agent_control::foreign_client),
     ("roles", control::roles),
     ("foreign-client", control::foreign_client),
 ];
