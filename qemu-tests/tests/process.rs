@@ -21,7 +21,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 38] = [
+const TESTS: [Test; 39] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -55,6 +55,7 @@ const TESTS: [Test; 38] = [
     ("swap-watch-window", swaps::the_watch_window_takes_back),
     ("swap-faults-of-the-host", swaps::faults_of_the_host_bar_nothing),
     ("swap-torn-record", swaps::a_torn_record_is_set_aside),
+    ("swap-journal-unwritable", swaps::a_journal_that_cannot_be_written_refuses),
     ("swap-interrupted", agent_control::interrupted),
     ("agent-roles", agent_control::roles),
     ("agent-foreign-client", agent_control::foreign_client),

@@ -350,6 +350,22 @@ pub fn faults_of_the_host_bar_nothing() -> Result<()> {
     ensure_serves(&host, "web-2", &second)
 }
 
+/// Proof: a journal that cannot be written refuses a swap before anything is touched, and says which
+/// file it was; once it can be, the same swap commits. (A folder is in the way of the file.)
+pub fn a_journal_that_cannot_be_written_refuses() -> Result<()> {
+    let (host, second) = host_with_second(QUICK)?;
+    let part = host.host.path(&format!("state/swaps/{APP}.swaps.part"));
+    std::fs::create_dir(&part)?;
+    let output = host.swap(&second, &[])?;
+    expect(&host, &output, REFUSED)?;
+    ensure!(output.stdout.contains("web.swaps.part"), "{output:?}");
+    ensure!(host.version()? == "web-1" && host.sides().len() == 1, "{}", said(&host));
+    std::fs::remove_dir(&part)?;
+    host.host
+        .until("it can be asked again", || Ok(host.swap(&second, &[])?.code == Some(COMMITTED)))?;
+    ensure_serves(&host, "web-2", &second)
+}
+
 /// Proof: a record that was torn is set aside and said; the app serves on, and the next swap is an
 /// ordinary one. So is a record torn in the middle of a swap, whose candidate is cleared away.
 pub fn a_torn_record_is_set_aside() -> Result<()> {

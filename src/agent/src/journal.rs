@@ -68,7 +68,8 @@ impl Journal {
             .collect();
         names.sort();
         for name in names {
-            if name.to_string_lossy().ends_with(UNFINISHED) {
+            let is_unfinished = name.to_str().is_some_and(|name| name.ends_with(UNFINISHED));
+            if is_unfinished && self.is_file(&name) {
                 // Cut off before its rename: the record before it is the one that holds.
                 disk::remove(&self.records, &name.to_string_lossy())?;
                 continue;
@@ -81,13 +82,17 @@ impl Journal {
         Ok(found)
     }
 
+    fn is_file(&self, name: &OsStr) -> bool {
+        self.records.join(name).symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+    }
+
     /// One file: a record, or why it is none.
     fn read(&self, name: &OsStr) -> Result<Result<Record, String>, DiskError> {
         let Some(app) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else {
             return Ok(Err(format!("its name does not end in {SUFFIX}")));
         };
         let path = self.records.join(name);
-        if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+        if !self.is_file(name) {
             return Ok(Err("it is no file".to_owned()));
         }
         let bytes = disk::read_capped(&path, RECORD_BYTES_MAX)?;

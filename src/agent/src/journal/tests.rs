@@ -66,13 +66,14 @@ fn foreign_files_are_set_aside_and_halves_are_forgotten() {
     std::fs::write(swaps.join("notes.txt"), "precious").expect("written");
     std::fs::write(swaps.join("api.swaps"), record().encode()).expect("written");
     std::fs::create_dir(swaps.join("dir.swaps")).expect("a directory");
+    std::fs::create_dir(swaps.join("dir.part")).expect("a directory");
     let found = journal.load().expect("loaded");
     assert_eq!(found.records, [record()]);
     let said = found.said.join("\n");
     for part in ["notes.txt: its name", "api.swaps: it is the record of \"web\"", "is no file"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    assert_eq!(found.said.len(), 3);
+    assert_eq!(found.said.len(), 4);
     let kept = std::fs::read_to_string(folder.path().join("aside/notes.txt.0")).expect("read");
     assert_eq!(kept, "precious");
     assert_eq!(std::fs::read_dir(&swaps).expect("list").count(), 1);
