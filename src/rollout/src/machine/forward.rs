@@ -56,10 +56,11 @@ impl Machine {
         let Some(swap) = self.record.swap.as_ref() else { return };
         let from = swap.from.as_ref().map(|release| release.path.clone());
         let to = swap.to.path.clone();
-        if let Some(path) = from {
-            self.record.book.running = Some(path.clone());
-            self.effects.push(Effect::Root { role: RootRole::Running, path });
-        }
+        self.record.book.running.clone_from(&from);
+        self.effects.push(match from {
+            Some(path) => Effect::Root { role: RootRole::Running, path },
+            None => Effect::Unroot { role: RootRole::Running },
+        });
         self.effects.push(Effect::Root { role: RootRole::Target, path: to });
         self.enter(State::Rooted);
     }

@@ -94,6 +94,7 @@ impl Machine {
     fn can_be_cancelled(&self) -> bool {
         self.swap().is_some_and(|swap| {
             swap.back.is_none()
+                && !matches!(swap.origin, Origin::Watch(_))
                 && !matches!(
                     swap.state,
                     State::Baked | State::Retired | State::Committed { .. } | State::Telling { .. }
@@ -239,10 +240,11 @@ impl Machine {
         let serving = self.view.as_ref().and_then(|view| view.serving.closure.clone());
         swap.from = serving.map(|path| self.known_release(path));
         self.record.swap = Some(swap);
-        (self.owed_retry, self.migrations) = (None, 0);
+        self.migrations = 0;
         if self.dry_run {
             self.act();
         } else {
+            self.owed_retry = None;
             self.enter(State::Planned);
         }
     }

@@ -58,7 +58,7 @@ impl Machine {
             }
             _ => reason.to_owned(),
         };
-        let Some(swap) = self.record.swap.as_ref() else {
+        let Some(swap) = self.record.swap.as_ref().filter(|_| !self.dry_run) else {
             // Over: people are told, the disk is tried again.
             self.effects.extend(rest.into_iter().filter(is_for_people));
             self.owe(Vec::new());
@@ -108,7 +108,7 @@ impl Machine {
 
     /// Tries again what broke.
     pub(super) fn pay(&mut self) {
-        if self.record.swap.is_none() {
+        if self.record.swap.is_none() || self.dry_run {
             // As it would be done by an agent that starts now.
             self.owed_retry.iter_mut().for_each(|retry| retry.at_ns = u64::MAX);
             self.persist();
@@ -150,8 +150,9 @@ impl Machine {
 
     /// A way back for which the release is to blame.
     pub(super) fn bad_release(&self, step: Step, reason: String) -> Back {
-        let mut cure = vec![format!("rollinit logs {}", self.record.app)];
+        let mut cure = Vec::new();
         if let Some(swap) = self.swap() {
+            cure.push(format!("rollinit logs --swap {}", swap.id));
             cure.push(format!("rollinit swap {} {} --force", self.record.app, swap.to.path));
         }
         let back = Back::new(OutcomeKind::RolledBack, Some(step), reason, cure);

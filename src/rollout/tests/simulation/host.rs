@@ -250,9 +250,11 @@ impl Host {
         let side = self.candidate();
         self.stop(side);
         self.swap = None;
-        if self.strategy == Strategy::Restart
-            && let Some(before) = self.before.take()
-        {
+        if self.strategy == Strategy::Restart {
+            let Some(before) = self.before.take() else {
+                self.sides[side].closure = None;
+                return Ok(());
+            };
             self.start(side, before, now_ns);
             if !self.sides[side].is_live {
                 let reason = "exec: no such file".to_owned();

@@ -4,8 +4,8 @@ use crate::check;
 use crate::choice::Choice;
 use crate::host::{Disk, Host, Nature, SECOND, host};
 use rollout::{
-    Admission, Answer, Effect, Event, Facts, HookKind, Machine, Now, Outcome, Plan, Policy, Record,
-    Request, Strategy, Ticket,
+    Admission, Answer, Effect, Event, Facts, Failure, Fault, HookKind, Machine, Now, Outcome, Plan,
+    Policy, ProbeResult, Record, Request, State, Strategy, Ticket,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -57,7 +57,6 @@ struct Op {
 #[derive(Clone, Debug)]
 pub struct Task {
     pub swap: String,
-    pub path: String,
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +81,10 @@ pub struct World {
     seen_view: Option<rollout::View>,
     /// Moments at which a crash could have been, so far.
     pub points: usize,
+    /// Probes in the state since this moment.
+    probes: (Option<u64>, u32),
+    /// The swap on disk, read back.
+    pub written: Option<State>,
     /// At which of them there is one.
     pub crashes: VecDeque<(usize, Crash)>,
     pub crashed: usize,
@@ -90,6 +93,12 @@ pub struct World {
     /// Faults of the host are possible: one in so many times; 0 for never.
     pub faults: usize,
     pub persists_broke: bool,
+    /// So many results are decided freely, whatever the natures say.
+    pub free: Option<usize>,
+    /// Requests with `--force`, so far.
+    pub forced: u32,
+    /// Swaps with `--test`, and whether somebody confirmed them.
+    pub tests: BTreeMap<String, bool>,
     pub is_verbose: bool,
     pub log: Vec<String>,
 }
@@ -130,12 +139,17 @@ impl World {
             admissions: BTreeMap::new(),
             seen_view: None,
             points: 0,
+            probes: (None, 0),
+            written: None,
             crashes: VecDeque::new(),
             crashed: 0,
             rebooted: false,
             tamper: Tamper::None,
             faults: 0,
             persists_broke: false,
+            free: None,
+            forced: 0,
+            tests: BTreeMap::new(),
             is_verbose: false,
             log: Vec::new(),
         };
@@ -179,7 +193,16 @@ impl World {
     pub fn request(&mut self, request: Request) {
         self.finish_batch();
         self.note(|| format!("request {} {:?}", request.id, request.kind));
+        self.forced += u32::from(request.force);
+        if request.test_within_ms.is_some() {
+            self.tests.insert(request.id.clone(), false);
+        }
         self.tell(Event::Request(request));
+    }
+
+    pub fn cancel(&mut self, number: u64) {
+        self.finish_batch();
+        self.tell(Event::Cancel { number, reason: "somebody wants it".to_owned() });
     }
 
     /// Carries out what is left of the batch, crashes included.
@@ -214,7 +237,17 @@ impl World {
         }
     }
 
-    fn point(&mut self) -> Result<(), Down> {
+    fn point(&mut self, effect: &Effect) -> Result<(), Down> {
+        // One probe is like another: a death at the first two of a state will do.
+        let state = self.machine.record().swap.as_ref().map(|swap| swap.since_ns);
+        let is_probe = matches!(effect, Effect::Probe { .. });
+        if !is_probe || self.probes.0 != state {
+            self.probes = (state, 0);
+        }
+        self.probes.1 += u32::from(is_probe);
+        if self.probes.1 > 8 {
+            return Ok(());
+        }
         self.points += 1;
         match self.crashes.front().copied() {
             Some((at, Crash::Supervisor)) if at < self.points => {
@@ -229,10 +262,10 @@ impl World {
 
     fn try_turn(&mut self) -> Result<bool, Down> {
         if let Some(effect) = self.batch.pop_front() {
-            self.point()?;
-            let result = self.carry_out(effect);
+            self.point(&effect)?;
+            let result = self.carry_out(effect.clone());
             self.batch_at += 1;
-            self.point()?;
+            self.point(&effect)?;
             if let Err(reason) = result {
                 self.batch.clear();
                 let index = self.batch_at - 1;
@@ -245,8 +278,9 @@ impl World {
         let ops = self.ops.len();
         let moves = ops + usize::from(view_is_new);
         // Time may pass before anything else happens, but never in the ordinary course.
-        let patience = usize::from(moves == 0 || matches!(self.choice, Choice::Random(_)));
-        let which = self.choice.pick(moves + patience);
+        let is_random = matches!(self.choice, Choice::Random(_));
+        let patience = usize::from(moves == 0 || is_random);
+        let which = if is_random { self.choice.pick(moves + patience) } else { 0 };
         if which < ops {
             self.advance_op(which)?;
         } else if which < moves {
@@ -260,25 +294,32 @@ impl World {
 
     fn advance_op(&mut self, which: usize) -> Result<(), Down> {
         if let Some(event) = self.ops[which].event.clone() {
-            self.ops.remove(which);
-            self.point()?;
+            let op = self.ops.remove(which);
+            self.point(&op.effect)?;
             self.tell(event);
             return Ok(());
         }
-        self.point()?;
         let op = self.ops[which].clone();
+        self.point(&op.effect)?;
         let event = self.perform(op.ticket, &op.effect);
         self.ops[which].event = Some(event);
-        self.point()
+        self.point(&op.effect)
     }
 
     fn pass_time(&mut self) -> bool {
         let wake_ns = self.machine.wake_ns();
         let next = wake_ns.into_iter().chain(self.host.next_ns()).min();
-        let is_at_rest = wake_ns.is_none() && self.ops.is_empty();
-        let Some(next_ns) = next.filter(|_| !is_at_rest) else { return false };
-        let late_ns = if self.choice.once_in(20) { 3 * SECOND } else { 0 };
-        self.now_ns = self.now_ns.max(next_ns) + late_ns;
+        if wake_ns.is_none() && self.ops.is_empty() {
+            return false;
+        }
+        let Some(next_ns) = next else { return true };
+        // A question is answered in its time; everything else may take as long as it likes.
+        if self.ops.iter().any(|op| matches!(op.effect, Effect::Probe { .. })) {
+            self.now_ns = next_ns.min(self.now_ns + SECOND / 5).max(self.now_ns);
+        } else {
+            let late_ns = if self.choice.once_in(20) { 3 * SECOND } else { 0 };
+            self.now_ns = self.now_ns.max(next_ns) + late_ns;
+        }
         self.host.turn(self.now_ns);
         if self.choice.once_in(10) {
             self.collect();
@@ -316,6 +357,8 @@ impl World {
             }
             Effect::Persist { bytes } => {
                 if self.tamper != Tamper::SkipPersist {
+                    let record = Record::decode(&bytes).expect("it is whole");
+                    self.written = record.swap.map(|swap| swap.state);
                     self.disk.record = Some(bytes);
                 }
             }
@@ -340,8 +383,8 @@ impl World {
             }
             Effect::Cancel { ticket } => self.ops.retain(|op| op.ticket != ticket),
             effect => {
-                if let Effect::Migrate { swap, closure, .. } = &effect {
-                    self.start_migration(swap, closure);
+                if let Effect::Migrate { swap, .. } = &effect {
+                    self.start_migration(swap);
                 }
                 let ticket = effect.ticket().expect("all others have one");
                 self.ops.push(Op { ticket, effect, event: None });
@@ -350,23 +393,26 @@ impl World {
         Ok(())
     }
 
-    fn start_migration(&mut self, swap: &str, path: &str) {
+    fn start_migration(&mut self, swap: &str) {
         if self.tasks.iter().any(|task| task.swap == swap) {
             return;
         }
         assert!(self.tasks.is_empty(), "two migrations at once");
-        self.tasks.push(Task { swap: swap.to_owned(), path: path.to_owned() });
+        self.tasks.push(Task { swap: swap.to_owned() });
     }
 
     /// What an effect with a ticket does, and what comes of it.
     fn perform(&mut self, ticket: Ticket, effect: &Effect) -> Event {
         self.note(|| format!("done   {}", short(effect)));
         let breaks = self.faults > 0 && self.choice.once_in(self.faults);
+        if let Some(event) = self.decide(ticket, effect) {
+            return event;
+        }
         let result = match effect {
             Effect::Probe { .. } if self.tamper == Tamper::BlindGate => {
-                Ok(Answer::Probed(rollout::ProbeResult::Pass))
+                Ok(Answer::Probed(ProbeResult::Pass))
             }
-            Effect::Probe { .. } if breaks => Ok(Answer::Probed(rollout::ProbeResult::Timeout)),
+            Effect::Probe { .. } if breaks => Ok(Answer::Probed(ProbeResult::Timeout)),
             Effect::Probe { target, .. } => {
                 Ok(Answer::Probed(self.host.probe(*target, self.now_ns)))
             }
@@ -383,8 +429,7 @@ impl World {
             Effect::Hook { hook, closure, .. } => {
                 let works = self.host.natures.get(closure).is_none_or(|nature| nature.hook_works);
                 let works = works || *hook == HookKind::OnRollback;
-                let exit = Some(i32::from(!works));
-                Ok(Answer::Ended { exit, signal: None, lease_ended: false })
+                Ok(ended(Some(i32::from(!works)), false))
             }
             Effect::Prepare { swap, closure, .. } => {
                 assert!(self.disk.store.contains(closure), "{closure} was collected");
@@ -409,6 +454,48 @@ impl World {
         }
     }
 
+    /// A bad result, if that is freely decided.
+    fn decide(&mut self, ticket: Ticket, effect: &Effect) -> Option<Event> {
+        let left = self.free.filter(|left| *left > 0)?;
+        let bad: Vec<Result<Answer, Failure>> = match effect {
+            Effect::Probe { .. } => {
+                let sick = ProbeResult::Sick("500".to_owned());
+                vec![Ok(Answer::Probed(ProbeResult::Refused)), Ok(Answer::Probed(sick))]
+            }
+            Effect::Migrate { .. } => {
+                vec![Ok(ended(Some(1), false)), Ok(ended(None, true))]
+            }
+            Effect::Hook { .. } => vec![Ok(ended(Some(1), false))],
+            Effect::Prepare { .. } => {
+                let release = Failure { fault: Fault::Release, ..host("exec: no such file") };
+                vec![Err(host("EAGAIN")), Err(release)]
+            }
+            _ => vec![Err(host("EIO"))],
+        };
+        self.free = Some(left - 1);
+        let which = self.choice.pick(bad.len() + 1);
+        let result = bad.into_iter().nth(which.checked_sub(1)?)?;
+        if let Effect::Migrate { swap, .. } = effect {
+            self.tasks.retain(|task| task.swap != *swap);
+        }
+        self.note(|| format!("bad    {result:?}"));
+        Some(match result {
+            Ok(answer) => Event::Done { ticket, answer },
+            Err(failure) => Event::Failed { ticket, failure },
+        })
+    }
+
+    /// `rollinit confirm`.
+    pub fn confirm(&mut self, number: u64) {
+        self.finish_batch();
+        let id = self.machine.record().swap.as_ref().map(|swap| swap.id.clone());
+        self.tell(Event::Confirm { number });
+        self.finish_batch();
+        if let (Some(id), Some(Admission::Done)) = (id, self.admissions.get(&number)) {
+            self.tests.insert(id, true);
+        }
+    }
+
     fn app(&self) -> Answer {
         Answer::App(self.host.view())
     }
@@ -416,14 +503,14 @@ impl World {
     fn end_migration(&mut self, swap: &str, path: &str, breaks: bool) -> Answer {
         self.tasks.retain(|task| task.swap != swap);
         if breaks {
-            return Answer::Ended { exit: None, signal: Some(9), lease_ended: true };
+            return ended(None, true);
         }
         let works = self.host.natures.get(path).and_then(|nature| nature.migration) == Some(true);
         if self.tamper != Tamper::SkipMigrate {
             let ends = self.migrations.entry(path.to_owned()).or_default();
             *(if works { &mut ends.0 } else { &mut ends.1 }) += 1;
         }
-        Answer::Ended { exit: Some(i32::from(!works)), signal: None, lease_ended: false }
+        ended(Some(i32::from(!works)), false)
     }
 
     fn commit(&mut self, path: &str) -> u64 {
@@ -495,6 +582,10 @@ impl World {
     pub fn is_overlap(&self) -> bool {
         self.policy.strategy == Strategy::Overlap
     }
+}
+
+fn ended(exit: Option<i32>, lease_ended: bool) -> Answer {
+    Answer::Ended { exit, signal: exit.is_none().then_some(9), lease_ended }
 }
 
 fn is_verb(effect: &Effect) -> bool {
