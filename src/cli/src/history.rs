@@ -108,6 +108,8 @@ fn how_it_ended(swap: &SwapSummary) -> String {
     };
     let word = match outcome.kind {
         OutcomeKind::RolledBack => "rolled back",
+        // The swap back has a line of its own.
+        OutcomeKind::Committed if outcome.failed_at.is_some() => "undone",
         OutcomeKind::FailedBack => "FAILED BACK",
         OutcomeKind::NothingToDo => "nothing to do",
         other => other.word(),

@@ -179,7 +179,7 @@ fn other_methods() {
         assert!(matches!(answered(client.confirm("jobs").await), Error::Refused { .. }));
         let generations = client.generations("web").await.unwrap().generations;
         assert_eq!(generations.iter().filter(|each| each.current).count(), 1);
-        assert_eq!(client.swaps(None).await.unwrap().swaps.len(), 4);
+        assert_eq!(client.swaps(None).await.unwrap().swaps.len(), 5);
         let error = answered(client.swaps(Some("wbe")).await);
         assert!(error.to_string().contains("wbe"), "{error}");
     });

@@ -288,10 +288,15 @@ fn swaps() -> Vec<SwapSummary> {
         outcome: ended(progress(Step::Commit, StepState::Ok, 0, ""), kind).outcome,
         ..running.clone()
     };
+    let mut undone = over("3C9X", OutcomeKind::Committed);
+    if let Some(outcome) = &mut undone.outcome {
+        outcome.failed_at = Some(Step::Watch);
+    }
     let others = [
         over("6F2A", OutcomeKind::RolledBack),
         SwapSummary { from: None, ..over("5E1Z", OutcomeKind::Committed) },
         over("4D0Y-back", OutcomeKind::FailedBack),
+        undone,
     ];
     [running.clone()].into_iter().chain(others).collect()
 }
