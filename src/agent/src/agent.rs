@@ -150,7 +150,11 @@ impl Agent {
     ) -> Result<(Option<Release>, RequestKind), Error> {
         match kind {
             Kind::Swap(path) => {
-                let path = self.full_path(app, path)?;
+                let parsed = StorePath::parse(path.as_bytes());
+                let path = parsed.map(|path| path.to_string()).map_err(|error| Error::Refused {
+                    name: app.name.clone(),
+                    reason: format!("{path:?}: {error}; give the path that `nix-build` printed"),
+                })?;
                 let (generations, _) = self.read_generations(&app.name).await?;
                 let known = generations.iter().rev().find(|known| known.path.to_string() == path);
                 let target = known.map_or_else(|| Release::new(path), closures::release);
@@ -181,37 +185,6 @@ impl Agent {
         read.map_err(|error| Error::Failed { name: app.to_owned(), reason: error.reason })
     }
 
-    /// A store path as it was given, or the one known path that begins like it: `9q1c...`, as the
-    /// screens write it.
-    fn full_path(&self, app: &App, given: &str) -> Result<String, Error> {
-        let refused = |reason: String| Error::Refused { name: app.name.clone(), reason };
-        if given.starts_with('/') {
-            let parsed = StorePath::parse(given.as_bytes());
-            let parsed = parsed.map_err(|error| refused(format!("{given:?}: {error}")))?;
-            return Ok(parsed.to_string());
-        }
-        let beginning = given.trim_end_matches('.');
-        let known = known_paths(app);
-        let mut matching: Vec<&String> = known
-            .iter()
-            .filter(|path| base_name(path).starts_with(beginning) && !beginning.is_empty())
-            .collect();
-        matching.dedup();
-        match matching.as_slice() {
-            [path] => Ok((*path).clone()),
-            [] => Err(refused(format!(
-                "{given:?} is no store path, and no path in the history of {} begins so; give the \
-                 path that `nix-build` printed",
-                app.name
-            ))),
-            many => Err(refused(format!(
-                "{} paths in the history of {} begin with {given:?}; give more letters",
-                many.len(),
-                app.name
-            ))),
-        }
-    }
-
     /// Whether a swap of this id is remembered anywhere.
     fn is_taken(&self, id: &str) -> bool {
         let of_swap = |known: &str| known == id;
@@ -238,28 +211,6 @@ struct Asked {
     test_within_ms: Option<u64>,
     dry_run: bool,
     force: bool,
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// Every path that an app's record names, in order and each once.
-fn known_paths(app: &App) -> Vec<String> {
-    app.look(|machine| {
-        let book = &machine.record().book;
-        let history = book.history.iter().flat_map(|summary| {
-            summary.from.iter().chain([&summary.to]).map(|release| release.path.clone())
-        });
-        let mut paths: Vec<String> = history
-            .chain(book.failed.iter().map(|failed| failed.path.clone()))
-            .chain(book.running.clone())
-            .chain(book.previous.iter().map(|release| release.path.clone()))
-            .collect();
-        paths.sort();
-        paths.dedup();
-        paths
-    })
 }
 
 mod answers;
