@@ -128,7 +128,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(app, verb, age)| Action::Swap { app, verb, age }),
         6 => (app, 0..3_u8, age, any::<bool>())
             .prop_map(|(app, task, age, renew)| Action::Task { app, task, age, renew }),
-        2 => prop::bool::weighted(0.3).prop_map(|refuse| Action::Refuse { refuse }),
+        4 => any::<bool>().prop_map(|refuse| Action::Refuse { refuse }),
         6 => (0..12_u8).prop_map(|after| Action::Die { after }),
         1 => Just(Action::Resync),
         1 => prop::bool::weighted(0.2).prop_map(|power| match power {
@@ -409,6 +409,8 @@ impl World {
             }
             SwapVerb::Admit => {}
             SwapVerb::Retire if *outcome == Outcome::Done => {
+                let steered = known.group.program.is_none_or(|program| program == Program::Alone);
+                assert!(steered, "{known:?}");
                 assert!(view.swap.is_none() && alone(known), "{view:?} {known:?}");
                 assert_eq!(view.serving.closure, Some(closure(swap)));
                 let other = serving.other();

@@ -199,6 +199,29 @@ fn no_gate_no_candidate() {
     assert_eq!(host.wait(1000), [spawn("web.1", 1)]);
 }
 
+/// Sockets that cannot be steered, later: nobody is stopped whose users were not moved, and no swap
+/// is over before its candidate listens alone. Each verb hears of it; the machine goes on trying.
+#[test]
+fn no_switch_no_stop() {
+    let mut host = Host::up("web", WEB);
+    host.swap(1, "web", "A", prepare("/s/v2"));
+    host.started("web.1", 1);
+    host.refuses = true;
+    let effects = host.swap(2, "web", "A", SwapVerb::Admit);
+    assert!(error(&effects).to_string().contains("cannot be steered"), "{effects:?}");
+    let effects = host.swap(3, "web", "A", SwapVerb::Retire);
+    assert!(error(&effects).to_string().contains("cannot be steered"), "{effects:?}");
+    assert_eq!((host.wait(60_000), host.awaited.len()), (vec![], 0));
+    host.refuses = false;
+    assert_eq!(stops(&host.wait(1000)), [("web.0", 91_000_000_000)], "its time is long over");
+    host.refuses = true;
+    let effects = host.ended("web.0", 1, 0, Cause::Asked);
+    assert_eq!((effects, host.phase()), (vec![], Some(SwapPhase::Retiring)));
+    host.refuses = false;
+    host.wait(1000);
+    assert_eq!((host.groups.last(), host.phase()), (Some(&ONE_ALONE), None));
+}
+
 /// A serving side that crashes in a swap restarts by its policy, and its group is looked after at
 /// its end and before its start. What it has meanwhile is not lost: the old side serves.
 #[test]
@@ -266,6 +289,13 @@ fn what_a_boot_starts() {
     host.swap(2, "web", "A", SwapVerb::Abandon);
     assert_eq!(host.ended("web.1", 1, 15, Cause::Asked), [done(2)]);
     assert_eq!(host.groups.last(), Some(&(Side::Zero, Program::Nobody)));
+
+    let (mut host, _) = Host::boot(&[("job", "[app]")], &[]);
+    assert_eq!(host.swap(1, "job", "A", prepare("/s/v1")), [spawn("job.0", 1)]);
+    assert_eq!(host.started("job.0", 1), [done(1)]);
+    host.swap(2, "job", "A", SwapVerb::Abandon);
+    assert_eq!(host.ended("job.0", 1, 15, Cause::Asked), [done(2)]);
+    assert_eq!((host.closures(), host.view("job").state), ((None, None), State::Waiting));
 }
 
 /// Another supervisor in the middle: it starts nothing and stops nothing, steers as it was, and
@@ -375,4 +405,29 @@ fn tasks() {
     let effects = host.swap(9, "web", "B", SwapVerb::Abandon);
     assert_eq!(stops(&effects)[0].0, "web.migrate");
     assert_eq!(host.ended("web.migrate", 3, 15, Cause::Asked), [end(8, None, Some(15), false)]);
+}
+
+/// A definition that broke, as only another release of the parser could have it: what runs goes on
+/// running. One that is gone takes its sides with it, and all words about them.
+#[test]
+fn a_definition_that_is_broken_or_gone() {
+    let mut host = Host::up("web", WEB);
+    host.swap(1, "web", "A", prepare("/s/v2"));
+    host.started("web.1", 1);
+    let runs = || vec![run("web.0", 1), run("web.1", 1)];
+    host.files[0].2 = "[app]\ncolour = 'blue'".to_owned();
+    let (mut broken, effects) = host.die(runs());
+    assert_eq!((effects, broken.app().swap), (vec![], host.app().swap));
+    assert_eq!(broken.view("web").state, State::Running);
+    assert!(broken.view("web").problems[0].contains("colour"));
+    let effects = broken.swap(2, "web", "A", SwapVerb::Abandon);
+    assert!(matches!(error(&effects), CommandError::Broken { .. }));
+
+    host.files.clear();
+    let (mut gone, effects) = host.die(runs());
+    assert_eq!(stops(&effects).len(), 2);
+    assert!(effects.contains(&Effect::ForgetKey { key: "@app/web".to_owned() }));
+    let forgets = |key: &str| vec![Effect::ForgetKey { key: key.to_owned() }];
+    assert_eq!(gone.ended("web.0", 1, 15, Cause::Asked), forgets("web.0"));
+    assert_eq!(gone.ended("web.1", 1, 15, Cause::Asked), forgets("web.1"));
 }
