@@ -69,11 +69,15 @@ impl Closures {
     pub async fn plan(&self, path: &str) -> Result<Planned, Failure> {
         let top = parse(path)?;
         let store = self.store()?;
-        let config = Config::load(&self.config).map_err(|error| Failure {
-            fault: Fault::Host,
-            reason: error.to_string(),
-            cure: vec![format!("correct {} and ask again", self.config.display())],
-        })?;
+        let config = match Config::load(&self.config) {
+            Ok(config) => config,
+            // Nothing has to be fetched for what is here: a mistake must not bar the way back.
+            Err(_) if store.is_valid(&top).map_err(failure)? => Config::default(),
+            Err(error) => {
+                let cure = vec![format!("correct {} and ask again", self.config.display())];
+                return Err(Failure { fault: Fault::Host, reason: error.to_string(), cure });
+            }
+        };
         let caches =
             Caches::new(&config.caches, &config.keys, options(&config)).map_err(failure)?;
         let plan = store::plan::plan(&store, &caches, &top).await.map_err(failure)?;
