@@ -131,6 +131,7 @@ fn prepared(guest: &mut Guest) -> Result<()> {
         ("kernel/modprobe", ""),
         ("kernel/printk_devkmsg", "on"),
         ("net/unix/max_dgram_qlen", "512"),
+        ("net/ipv4/tcp_migrate_req", "1"),
     ] {
         let found = guest.agent.read(&format!("/proc/sys/{file}"))?;
         ensure!(found.trim() == value, "{file} is {found:?}, not {value:?}");
@@ -149,6 +150,9 @@ fn prepared(guest: &mut Guest) -> Result<()> {
     ensure!(root.contains(" shared:"), "the root is not shared: {root}");
     let runs = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/run")).count();
     ensure!(runs == 1, "/run is mounted {runs} times:\n{mounts}");
+    let store = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/nix/store"));
+    let options = store.and_then(|line| line.split(' ').nth(5)).context("no mount of the store")?;
+    ensure!(options.split(',').any(|word| word == "ro"), "the store can be written: {options}");
     let status = guest.agent.read("/proc/1/status")?;
     ensure!(status.contains("Umask:\t0022"), "PID 1's umask:\n{status}");
     let own = guest.agent.read("/proc/1/cgroup")?;

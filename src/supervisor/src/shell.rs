@@ -380,10 +380,14 @@ impl Handle {
 
     /// Hands one input to the shell, and starts tasks for descriptors that came of it.
     pub fn input(&self, input: Input) -> Left {
+        // Output says nothing of an app, and there may be much of it.
+        let tells = !matches!(input, Input::LogReadable(_));
         let result = {
             let mut shell = self.shell.borrow_mut();
             let result = shell.input(input);
-            shell.publish_apps();
+            if tells {
+                shell.publish_apps();
+            }
             result
         };
         let left = result.unwrap_or_else(|error| {
