@@ -71,7 +71,8 @@ let
       user = account "user" users;
       group = account "group" groups;
       ofSocket = socket:
-        [ (user "${socket.where}, user" socket.user) (group "${socket.where}, group" socket.group) ];
+        let inherit (socket) where; in
+        [ (user "${where}, user" socket.user) (group "${where}, group" socket.group) ];
     in
     [ (user (option unit "user") settings.user) (group (option unit "group") settings.group) ]
     ++ map (group (option unit "groups")) settings.groups

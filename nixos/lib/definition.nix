@@ -2,8 +2,8 @@
 # definition.
 #
 # Option names are the keys of docs/services.md and docs/apps.md in camelCase; the definition has
-# them in kebab-case. An option left at null is left out, so that rollinit's own default holds and is
-# stated once.
+# them in kebab-case. An option left at null is left out: rollinit's own default holds and is stated
+# once.
 { lib }:
 let
   inherit (builtins)

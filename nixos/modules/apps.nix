@@ -1,8 +1,8 @@
 # `rollinit.apps.NAME`: services whose program comes from a closure that is swapped, one definition
 # file each, below /etc/rollinit/services.
 #
-# Option names are the keys of docs/apps.md in camelCase. What is left at null is not written, so that
-# the default is rollinit's own. `closure` is a seed: it serves on a host that has no generation of
+# Option names are the keys of docs/apps.md in camelCase. What is left at null is not written, so
+# that the default is rollinit's own. `closure` is a seed: it serves on a host that has no generation of
 # the app yet; releases decide after that, and a new system changes nothing about it.
 { config, lib, pkgs, ... }:
 let
@@ -23,7 +23,7 @@ let
     timeout = optional duration "How long one answer may take.";
     deadline = optional duration "How long it may take to pass the gate.";
   };
-  listen = optional name "Which socket of `listen` is asked; default: the first with a TCP address.";
+  listen = optional name "Which socket of `listen` is asked; default: the first TCP one.";
   health = {
     http = mkOption {
       type = types.nullOr (types.either types.str (types.submodule {

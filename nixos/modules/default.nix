@@ -1,5 +1,6 @@
 # All modules of a system that rollinit boots. services.nix, apps.nix and agent.nix add only
-# rollinit's options and can join a NixOS configuration; the others carry NixOS's own option names in a smaller subset.
+# rollinit's options and can join a NixOS configuration; the others carry NixOS's own option names in
+# a smaller subset.
 [
   ./assertions.nix
   ./services.nix

@@ -139,8 +139,8 @@ in
       expected = false;
     };
     path = {
-      actual = (fromTOML (withoutContext (fileOf "web" (system (web { path = [ pkgs.busybox ]; })))))
-        .service.environment.PATH;
+      actual = (fromTOML (withoutContext
+        (fileOf "web" (system (web { path = [ pkgs.busybox ]; }))))).service.environment.PATH;
       expected = withoutContext "${pkgs.busybox}/bin:/run/current-system/sw/bin";
     };
 

@@ -40,7 +40,6 @@ class Server(BaseApplication):
         self.cfg.set("threads", 16)
         # It does not announce the end of a kept connection, so it keeps none.
         self.cfg.set("keepalive", 0)
-        self.cfg.set("worker_tmp_dir", "/run")
         self.cfg.set("graceful_timeout", 8)
 
     def load(self):

@@ -6,8 +6,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `exec: ["program", "argument"]` | `exit` (null after a signal), `stdout`, `stderr` |
-//! | the same, `when: "text", kill: PID, signal: N` | the same, and `killed`: whether a line with that |
-//! | | text came, at which the signal was sent |
+//! | also `when: "text", kill: PID, signal: N` | also `killed`: whether a line with that text came |
 //! | `kill: PID, signal: N` | nothing more |
 //! | `read: "/path"` | `text` |
 //! | `fill: "/dev/console"` | `bytes` that it took before a write would have waited |

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: a host under load whose app is swapped, well and badly, while what swaps it is
-//! killed. About two minutes.
+//! `cargo xtask demo`: a host under load whose app is swapped, well and badly, while what swaps it
+//! is killed. About two minutes.
 
 use crate::workspace::step;
 use crate::{build, image, setup};
@@ -158,7 +158,7 @@ fn parts(host: &mut Host, table: &mut Table) -> Result<()> {
 }
 
 fn begin(host: &Host, app: &str, port: u16, mix: &[Kind]) -> Result<Running> {
-    let plan = Plan::new(host.guest.address(port)?, app, RATE, SECONDS);
+    let plan = Plan::new(host.guest.address(port)?, app, RATE, SECONDS).patient();
     let running = load::start(Plan { mix: mix.to_vec(), ..plan })?;
     ensure!(running.answered(ANSWERS, PATIENCE), "{app} does not answer");
     Ok(running)

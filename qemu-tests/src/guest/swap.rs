@@ -18,7 +18,7 @@ pub const REFUSED: i64 = 12;
 /// Where the test releases write down each request (`guests/releases.nix`).
 const SERVED: &str = "/tmp/served";
 
-/// The releases of `guests/releases.nix` and their binary cache, as `cargo xtask image` leaves them.
+/// The releases of `guests/releases.nix` and their cache, as `cargo xtask image` leaves them.
 #[derive(Clone, Debug)]
 pub struct Releases {
     folder: PathBuf,

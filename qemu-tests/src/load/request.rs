@@ -14,7 +14,8 @@ const BODY_BYTES: usize = 3000;
 ///
 /// The server answers a GET with the body `id=ID instance=PID count=N`, a line, where ID is the
 /// request's `X-Request-Id` and N how often it has seen it, and maybe ` version=V` after it; a POST
-/// to `/echo` with the body that was sent. Every answer repeats `X-Request-Id` and says N in `X-Request-Count`.
+/// to `/echo` with the body that was sent. Every answer repeats `X-Request-Id` and says N in
+/// `X-Request-Count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// GET on a new connection.

@@ -282,7 +282,7 @@ pub fn kept_socket() -> Result<()> {
     ensure!(running.answered(40, PATIENCE), "the web app does not answer");
     let report = running.stop();
     ensure!(!report.failures.contains_key("connection refused"), "{report}");
-    ensure!(!report.failures.contains_key("more than 2 s"), "{report}");
+    ensure!(!report.failures.contains_key("not in time"), "{report}");
     ensure!(report.instances.len() == 6, "{report}");
 
     let running = load::start(Plan::new(address, "restart", RATE, 60))?;
