@@ -21,7 +21,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 39] = [
+const TESTS: [Test; 41] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -47,6 +47,8 @@ const TESTS: [Test; 39] = [
     ("swap-restart-commits", swaps::restart_commits),
     ("swap-bad-releases", swaps::bad_releases_are_taken_back),
     ("swap-agent-killed", swaps::agent_killed_at_each_state),
+    ("swap-agent-killed-restart", swaps::agent_killed_at_each_state_of_a_restart),
+    ("swap-killed-on-the-way-back", swaps::killed_at_each_state_of_a_way_back),
     ("swap-supervisor-killed", swaps::supervisor_killed_at_each_state),
     ("swap-second-waits", swaps::a_second_swap_waits_or_supersedes),
     ("swap-dry-run-and-disconnect", swaps::dry_run_and_disconnect),

@@ -14,9 +14,6 @@ const ROLLED_BACK: i32 = 10;
 const REFUSED: i32 = 12;
 const SUPERSEDED: i32 = 13;
 
-/// Exit code for an agent that was gone before it answered.
-const UNREACHABLE: i32 = 3;
-
 /// Short, so that a test takes seconds; the way is the same.
 const QUICK: &str = "[app.swap]\ndrain = \"5s\"\nbake = \"200ms\"\nwatch = \"200ms\"\n";
 
@@ -131,52 +128,88 @@ pub fn bad_releases_are_taken_back() -> Result<()> {
 /// last one of an agent. Every swap ends all the same, committed or taken back, and its caller is
 /// told so.
 pub fn agent_killed_at_each_state() -> Result<()> {
-    killed_at_each_state(AppHost::kill_agent)
+    killed_on_the_way_forth("", AppHost::kill_agent)
+}
+
+/// Proof: the same with the other strategy, where the old version is gone before the gate.
+pub fn agent_killed_at_each_state_of_a_restart() -> Result<()> {
+    killed_on_the_way_forth("strategy = \"restart\"\n", AppHost::kill_agent)
 }
 
 /// Proof: the same with the supervisor, which the agent has to find again.
 pub fn supervisor_killed_at_each_state() -> Result<()> {
-    killed_at_each_state(|host| host.host.kill_supervisor())
+    killed_on_the_way_forth("", |host| host.host.kill_supervisor())
 }
 
-fn killed_at_each_state(kill: impl Fn(&AppHost) -> Result<bool>) -> Result<()> {
+fn killed_on_the_way_forth(more: &str, kill: impl Fn(&AppHost) -> Result<bool>) -> Result<()> {
     /// States of a swap that commits: planned, fetched, rooted, migrated, started, gated, switched,
     /// baking, baked, retired, committed.
-    const STATES_MIN: usize = 11;
-    /// More than any swap writes.
-    const STATES_MAX: usize = 40;
-    let (host, second) = host_with_second(QUICK)?;
-    for count in 1..STATES_MAX {
+    const STATES: usize = 11;
+    let (host, second) = host_with_second(&format!("{QUICK}{more}"))?;
+    killed_at_each_state(&host, STATES, kill, || {
         let to_second = host.version()? == "web-1";
-        let (path, version) = if to_second { (&*second, "web-2") } else { (&*host.first, "web-1") };
-        let before = if to_second { "web-1" } else { "web-2" };
-        let mut caller = host.begin(&["swap", APP, path, "--force"])?;
-        if !await_records(&host, count, &mut caller)? {
-            let killed = count - 1;
-            ensure!(killed >= STATES_MIN, "only {killed} states were killed at\n{}", said(&host));
-            return ensure_serves(&host, version, path);
+        Ok(if to_second { (second.clone(), "web-2") } else { (host.first.clone(), "web-1") })
+    })
+}
+
+/// Proof: the same on the way back, from a release whose smoke test fails: whoever is killed, and
+/// when, the first one serves in the end.
+pub fn killed_at_each_state_of_a_way_back() -> Result<()> {
+    /// planned, fetched, rooted, migrated, started, gated, switched, abandoning, verifying.
+    const STATES: usize = 9;
+    let hook = "[app.hooks]\nafter-switch = [\"${closure}/bin/smoke\"]\n";
+    let mut host = AppHost::prepare(&format!("{QUICK}{hook}"))?;
+    let burning = host.release(&Release {
+        name: "web-burning",
+        serve: &[],
+        programs: &[("smoke", &["task", "burns", "--code", "1"])],
+    })?;
+    host.settle()?;
+    let target = || Ok((burning.clone(), "web-burning"));
+    killed_at_each_state(&host, STATES, AppHost::kill_agent, target)?;
+    killed_at_each_state(&host, STATES, |host| host.host.kill_supervisor(), target)?;
+    ensure!(host.version()? == "web-1", "{}", said(&host));
+    Ok(())
+}
+
+/// Swaps to what `target` says, again and again, and kills somebody one record later each time.
+fn killed_at_each_state<'a>(
+    host: &AppHost,
+    states: usize,
+    kill: impl Fn(&AppHost) -> Result<bool>,
+    target: impl Fn() -> Result<(String, &'a str)>,
+) -> Result<()> {
+    /// More than any swap writes.
+    const RECORDS_MAX: usize = 40;
+    for count in 1..RECORDS_MAX {
+        let (before, (path, version)) = (host.version()?, target()?);
+        let mut caller = host.begin(&["swap", APP, &path, "--force"])?;
+        let is_killed = await_records(host, count, &mut caller)?;
+        if is_killed {
+            kill(host)?;
         }
-        kill(&host)?;
         let outcome = host.outcome().with_context(|| format!("killed at record {count}"))?;
         let told = caller.wait_with_output()?;
         let expected = match &*outcome {
             "committed" => COMMITTED,
             "rolled_back" => ROLLED_BACK,
-            other => anyhow::bail!("killed at record {count}: {other}\n{}", said(&host)),
+            other => anyhow::bail!("killed at record {count}: {other}\n{}", said(host)),
         };
-        // Killed before its first word, it leaves the caller without the swap's id.
-        let is_speechless = count == 1 && told.status.code() == Some(UNREACHABLE);
         ensure!(
-            told.status.code() == Some(expected) || is_speechless,
+            told.status.code() == Some(expected),
             "killed at record {count}: {outcome}, and the caller was told {told:?}\n{}",
-            said(&host)
+            said(host)
         );
         let now = host.version()?;
-        let right = if expected == COMMITTED { version } else { before };
-        ensure!(now == right, "killed at record {count}: {outcome}, {now} serves");
+        let right = if expected == COMMITTED { version } else { &*before };
+        ensure!(now == right, "killed at record {count}: {outcome}, {now} serves\n{}", said(host));
         host.host.until("one side is left", || Ok(host.sides().len() == 1))?;
+        if !is_killed {
+            ensure!(count > states, "only {count} records were written\n{}", said(host));
+            return Ok(());
+        }
     }
-    anyhow::bail!("a swap never ended before its {STATES_MAX}th record")
+    anyhow::bail!("a swap never ended before its {RECORDS_MAX}th record")
 }
 
 /// Waits until the agent has replaced its record so often; false if the caller's swap is over
