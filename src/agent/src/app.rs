@@ -213,6 +213,9 @@ impl Task {
                 let number = self.number(reply);
                 self.event(Event::Confirm { number }).await;
             }
+            // What comes of an effect that was taken back in the meantime is let go of at once.
+            Input::Planned(ticket, _) | Input::Brought(ticket, _)
+                if !self.begun.contains_key(&ticket) => {}
             Input::Planned(ticket, planned) => {
                 let answer = planned.map(|planned| {
                     let text = planned.text();

@@ -66,3 +66,62 @@ pub fn single(progress: Progress) -> Reader {
     board.post(progress);
     board.reader()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::agent::{Outcome, OutcomeKind, Release, Step, StepState};
+
+    fn line(swap: &str, outcome: Option<OutcomeKind>) -> Progress {
+        let outcome = outcome.map(|kind| Outcome {
+            kind,
+            serving: None,
+            failed_at: None,
+            reason: None,
+            details: Vec::new(),
+            cures: Vec::new(),
+        });
+        Progress {
+            swap: swap.to_owned(),
+            app: "web".to_owned(),
+            from: None,
+            to: Release::of_path("/nix/store/x-web", None),
+            step: Step::Plan,
+            state: StepState::Running,
+            text: String::new(),
+            elapsed_ms: 0,
+            bytes_done: None,
+            bytes_total: None,
+            paths_done: None,
+            paths_total: None,
+            outcome,
+        }
+    }
+
+    /// Boards are bounded, and it is those of swaps that are over that go, oldest first.
+    #[test]
+    fn the_oldest_that_is_over_goes_first() {
+        let boards = Boards::default();
+        boards.post(line("goes-on", None));
+        for number in 0..FOLLOWED_MAX {
+            boards.post(line(&format!("over-{number}"), Some(OutcomeKind::Committed)));
+        }
+        assert!(boards.find("goes-on").is_some());
+        assert!(boards.find("over-0").is_none());
+        assert!(boards.find("over-1").is_some());
+        assert_eq!(boards.boards.borrow().len(), FOLLOWED_MAX);
+    }
+
+    /// Who follows before the first word hears it, and a board of one line ends with it.
+    #[tokio::test]
+    async fn a_reader_may_come_first() {
+        let boards = Boards::default();
+        let mut reader = boards.reader("7H2K");
+        boards.post(line("7H2K", None));
+        assert_eq!(reader.next().await, Some(line("7H2K", None)));
+        let last = line("", Some(OutcomeKind::Refused));
+        let mut reader = single(last.clone());
+        assert_eq!(reader.next().await, Some(last));
+        assert_eq!(reader.next().await, None, "the board is gone");
+    }
+}

@@ -69,3 +69,40 @@ fn step(progress: &Progress) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::agent::{Release, Step};
+
+    /// One line that can be searched for by app, swap and step.
+    #[test]
+    fn a_step_is_a_line() {
+        let mut progress = Progress {
+            swap: "7H2K".to_owned(),
+            app: "web".to_owned(),
+            from: None,
+            to: Release::of_path("/nix/store/x-web", None),
+            step: Step::Gate,
+            state: StepState::Ok,
+            text: "GET /up ok x3".to_owned(),
+            elapsed_ms: 2_100,
+            bytes_done: None,
+            bytes_total: None,
+            paths_done: None,
+            paths_total: None,
+            outcome: None,
+        };
+        assert_eq!(step(&progress), "web 7H2K gate ok 2100 ms: GET /up ok x3");
+        (progress.elapsed_ms, progress.text) = (0, String::new());
+        assert_eq!(step(&progress), "web 7H2K gate ok");
+    }
+
+    /// What somebody must look at is an error on the console, what took care of itself a warning.
+    #[test]
+    fn ends_are_as_loud_as_they_matter() {
+        assert_eq!(priority(OutcomeKind::FailedBack), Priority::Error);
+        assert_eq!(priority(OutcomeKind::RolledBack), Priority::Warning);
+        assert_eq!(priority(OutcomeKind::Committed), Priority::Notice);
+    }
+}
