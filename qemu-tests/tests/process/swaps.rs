@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, AppHost, Release};
 use qemu_tests::cache::Fault;
-use qemu_tests::contained::Output;
+use qemu_tests::contained::{Output, Place};
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 use std::process::Child;
@@ -285,6 +285,24 @@ pub fn tests_are_undone_unless_confirmed() -> Result<()> {
     let kept = kept.wait_with_output()?;
     ensure!(kept.status.code() == Some(COMMITTED), "{kept:?}\n{}", said(&host));
     ensure_serves(&host, "web-2", &second)
+}
+
+/// Proof: an app that never had a closure waits for its first swap. A bad one leaves it with nothing,
+/// as before; a good one is generation 1.
+pub fn the_first_closure_of_an_app() -> Result<()> {
+    let host = &mut AppHost::prepare(QUICK)?;
+    let definition = host.host.definitions().join(format!("{APP}.toml"));
+    let text = std::fs::read_to_string(&definition)?;
+    let without: String = text.split_inclusive('\n').filter(|l| !l.contains("closure")).collect();
+    std::fs::write(&definition, without)?;
+    let sick =
+        host.release(&Release { name: "web-sick", serve: &["--up-status", "503"], programs: &[] })?;
+    host.host.start(Place::Subreaper)?;
+    host.host.until("the agent answers", || Ok(host.swaps().is_ok()))?;
+    expect(host, &host.swap(&sick, &[])?, ROLLED_BACK)?;
+    host.host.until("nothing runs", || Ok(host.sides().is_empty()))?;
+    expect(host, &host.swap(&host.first, &[])?, COMMITTED)?;
+    ensure_serves(host, "web-1", &host.first)
 }
 
 /// Proof: a migration runs once before any process is touched, with its output in the app's log; one
