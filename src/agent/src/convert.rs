@@ -162,7 +162,7 @@ pub fn outcome(
         serving,
         failed_at: outcome.failed_at.map(step),
         reason: outcome.reason.clone(),
-        details: Vec::new(),
+        details: outcome.details.clone(),
         cures: outcome.cure.clone(),
     }
 }

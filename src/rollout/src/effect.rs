@@ -4,11 +4,11 @@
 //! [`step`](crate::Machine::step) or [`resume`](crate::Machine::resume)):
 //!
 //! - They are carried out in the order in which they come.
-//! - Effects *without* a ticket are over, and durable, before the next one begins. If one fails, the
-//!   rest of the batch is dropped and [`Event::Broke`](crate::Event::Broke) is the next event.
+//! - Effects *without* a ticket are over, and durable, before the next one begins. If one fails,
+//!   the rest of the batch is dropped and [`Event::Broke`](crate::Event::Broke) is the next event.
 //! - Effects *with* a ticket are only begun in order. Each is answered by exactly one
-//!   [`Done`](crate::Event::Done) or [`Failed`](crate::Event::Failed) with its ticket, unless it was
-//!   taken back by [`Effect::Cancel`]: an answer that comes nevertheless is not heard.
+//!   [`Done`](crate::Event::Done) or [`Failed`](crate::Event::Failed) with its ticket, unless it
+//!   was taken back by [`Effect::Cancel`]: an answer that comes nevertheless is not heard.
 //! - After a death of the agent nothing is answered. [`resume`](crate::Machine::resume) asks again,
 //!   so each effect must bear to be carried out twice.
 

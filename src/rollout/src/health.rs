@@ -20,7 +20,7 @@ pub struct Health {
 /// Ways to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HealthKind {
-    /// `GET path` answers 2xx or 3xx.
+    /// `GET path` answers 2xx.
     Http {
         /// Where, as the definition writes it: `[::]:443`.
         address: String,

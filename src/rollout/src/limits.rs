@@ -1,6 +1,6 @@
 //! Every bound of this crate, with its unit and its reason.
 
-/// A record on disk in bytes. The bounds below make at most a tenth of it.
+/// A record on disk in bytes. The bounds below make at most half of it.
 pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Paths that failed and are remembered per app. An app is released a few times a day; whoever

@@ -22,32 +22,33 @@
 //! ```
 //!
 //! *Forward.* Faults before anything is touched end the swap as `refused`. A migration that is done
-//! is marked and never run again for that path; one that failed bars the path; one that was
-//! interrupted (by a death, a power cut, a lease) is run again. The gate opens after so many good
-//! answers in a row, of one and the same run; a refused connection means "not yet"; the deadline is
-//! on disk, so a death of the agent does not lengthen it. After the switch the candidate is asked
-//! on: the end of its run, or [`PROBE_FAILURES_MAX`](crate::limits::PROBE_FAILURES_MAX) bad answers
-//! in a row, take the swap back. The bake is over when its time has passed and the newest answer is
-//! a good one; with `--test` also somebody must have confirmed it in time. Then the old side goes,
-//! and only then, with the new version alone and well, the profile link moves.
+//! is marked and never run again for that path; one that failed bars the path, and is told as
+//! rolled back although no process was touched; one that was interrupted (by a death, a power cut,
+//! a lease) is run again. The gate opens after so many good answers in a row, of one and the same
+//! run; a refused connection means "not yet"; the deadline is on disk, so a death of the agent does
+//! not lengthen it. After the switch the candidate is asked on: the end of its run, or
+//! [`PROBE_FAILURES_MAX`](crate::limits::PROBE_FAILURES_MAX) bad answers in a row, take the swap
+//! back. The bake is over when its time has passed and the newest answer is a good one; with
+//! `--test` also somebody must have confirmed it in time. Then the old side goes, and only then,
+//! with the new version alone and well, the profile link moves.
 //!
-//! *Back.* While the old side is there, the way back is `Abandon`. It ends when the previous version
-//! passed the gate, asked as a user would: `rolled back`; or did not: `failed back`, never success.
-//! Once the old side is gone but the link has not moved (`retire = "at-switch"`, or a link that
-//! cannot be moved), the previous version comes back as the candidate of a *reverse* swap through
-//! the same states, under the id `ID-back`; if that one does not pass its gate, the version that
-//! serves goes on and the swap has failed back. Whatever is barred is on the failed list and needs
-//! `--force`; faults of the host never bar a path.
+//! *Back.* While the old side is there, the way back is `Abandon`. It ends when the previous
+//! version passed the gate, asked as a user would: `rolled back`; or did not: `failed back`, never
+//! success. Once the old side is gone but the link has not moved (`retire = "at-switch"`, or a link
+//! that cannot be moved), the previous version comes back as the candidate of a *reverse* swap
+//! through the same states, under the id `ID-back`; if that one does not pass its gate, the version
+//! that serves goes on and the swap has failed back. Whatever is barred is on the failed list and
+//! needs `--force`; faults of the host never bar a path.
 //!
-//! *Watch.* The outcome is told at the commit. For a while the new version is asked on; a crash loop
-//! or bad answers make a new swap `ID-back` to the recorded previous, through the same states, but
-//! without migration, hook, bake and watch, like `rollinit rollback`. After a rollback there is no
-//! recorded previous, so two bad versions cannot play ball.
+//! *Watch.* The outcome is told at the commit. For a while the new version is asked on; a crash
+//! loop or bad answers make a new swap `ID-back` to the recorded previous, through the same states,
+//! but without migration, hook, bake and watch, like `rollinit rollback`. After a rollback there is
+//! no recorded previous, so two bad versions cannot play ball.
 //!
-//! *One at a time.* There is at most one verb under way (migration, prepare, admit, retire, abandon,
-//! commit): a decision to go back waits for its answer. Fetches and hooks are broken off. A second
-//! request for the same path joins; another one takes the place of a swap that users have not seen
-//! yet, waits for one that they have, and cuts a watch window short.
+//! *One at a time.* There is at most one verb under way (migration, prepare, admit, retire,
+//! abandon, commit): a decision to go back waits for its answer. Fetches and hooks are broken off.
+//! A second request for the same path joins; another one takes the place of a swap that users have
+//! not seen yet, waits for one that they have, and cuts a watch window short.
 //!
 //! *A power cut* leaves the record and the profile link; a boot starts what the link points to.
 //! Planned and Fetched go on. From Rooted on the swap is over and the previous version, which the
@@ -413,6 +414,11 @@ impl Swap {
     /// Whether the previous version is on its way in as a candidate of its own.
     fn is_reverse(&self) -> bool {
         self.back.as_ref().is_some_and(|back| back.reverse)
+    }
+
+    /// How long it bakes: a version that served before does not.
+    fn bake_ms(&self) -> u64 {
+        if self.origin.is_rollback() { 0 } else { self.policy.bake_ms }
     }
 
     /// Its id to the supervisor.

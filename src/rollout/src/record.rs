@@ -298,16 +298,16 @@ fn checksum(bytes: &[u8]) -> u32 {
 
 const fn nibbles() -> [u32; 16] {
     let mut table = [0; 16];
-    let mut index = 0;
-    while index < table.len() {
-        let mut sum = index as u32;
+    let mut nibble: u32 = 0;
+    while nibble < 16 {
+        let mut sum = nibble;
         let mut bit = 0;
         while bit < 4 {
             sum = (sum >> 1) ^ (0xedb8_8320 * (sum & 1));
             bit += 1;
         }
-        table[index] = sum;
-        index += 1;
+        table[nibble as usize] = sum;
+        nibble += 1;
     }
     table
 }

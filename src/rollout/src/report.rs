@@ -97,7 +97,9 @@ pub struct Outcome {
     pub failed_at: Option<Step>,
     /// Why.
     pub reason: Option<String>,
-    /// What to do about it, line by line.
+    /// More about it, line by line.
+    pub details: Vec<String>,
+    /// What to do about it, a command a line.
     pub cure: Vec<String>,
 }
 
@@ -106,11 +108,11 @@ pub struct Outcome {
 pub enum OutcomeKind {
     /// The new version serves and a boot starts it.
     Committed,
-    /// The recorded previous version serves again, healthy.
+    /// The recorded previous version serves, healthy; after a failed migration it never stopped.
     RolledBack,
     /// Not even the previous version is well. Somebody must look.
     FailedBack,
-    /// Nothing was touched.
+    /// Nothing was touched, or the host is to blame and users saw nothing of it.
     Refused,
     /// It was so already.
     NothingToDo,

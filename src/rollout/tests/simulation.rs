@@ -16,128 +16,20 @@ mod check;
 mod choice;
 #[path = "simulation/host.rs"]
 mod host;
+#[path = "simulation/requests.rs"]
+mod requests;
+#[path = "simulation/setup.rs"]
+mod setup;
 #[path = "simulation/world.rs"]
 mod world;
 
 use choice::Choice;
 use host::{Life, Nature};
-use rollout::{
-    Health, HealthKind, OutcomeKind, Policy, Release, Request, RequestKind, Retire, Strategy,
-};
+use rollout::{HealthKind, Release, RequestKind, Retire, RootRole, Strategy};
+use setup::{Scenario, V1, good_swap, http, nature, policy, request};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use world::{Crash, World};
-
-const V1: &str = "/nix/store/1111-web-1";
-const V2: &str = "/nix/store/2222-web-2";
-
-/// One swap from V1 to V2.
-#[derive(Clone, Debug)]
-struct Scenario {
-    strategy: Strategy,
-    retire: Retire,
-    kind: HealthKind,
-    first: Life,
-    second: Life,
-    migration: Option<bool>,
-    hook_works: bool,
-    has_previous: bool,
-}
-
-fn nature(life: Life) -> Nature {
-    Nature { life, migration: None, hook_works: true }
-}
-
-fn policy(scenario: &Scenario) -> Policy {
-    Policy {
-        strategy: scenario.strategy,
-        health: Health {
-            kind: scenario.kind.clone(),
-            every_ms: 1_000,
-            passes: 2,
-            timeout_ms: 500,
-            deadline_ms: 6_000,
-        },
-        drain_ms: 2_000,
-        bake_ms: 3_000,
-        watch_ms: 12_000,
-        retire: scenario.retire,
-        migrate: Some("${closure}/bin/migrate".to_owned()),
-        migrate_lease_ms: 9_000,
-        after_switch: vec!["${closure}/bin/smoke".to_owned()],
-        on_rollback: vec!["${closure}/bin/tell".to_owned()],
-    }
-}
-
-impl Scenario {
-    fn world(&self, choice: Choice) -> World {
-        let second =
-            Nature { life: self.second, migration: self.migration, hook_works: self.hook_works };
-        let natures =
-            BTreeMap::from([(V1.to_owned(), nature(self.first)), (V2.to_owned(), second)]);
-        World::new(policy(self), self.has_previous.then_some(V1), natures, choice)
-    }
-
-    fn request(&self, world: &World) -> Request {
-        request(world, 1, "7H2K", RequestKind::Swap { target: Release::new(V2) })
-    }
-
-    /// The outcome that it must have when nothing crashes.
-    fn expected(&self) -> OutcomeKind {
-        let is_last_alone = self.retire == Retire::AtSwitch && self.strategy == Strategy::Overlap;
-        let must_return = self.strategy == Strategy::Restart || is_last_alone;
-        let never_again = self.first == Life::NeverAgain;
-        let is_gated_out = match self.second {
-            Life::NeverStarts | Life::Loops => true,
-            Life::Deaf | Life::Sick => self.kind.is_probed(),
-            _ => false,
-        };
-        let back = |must_return: bool| match (must_return && never_again, self.has_previous) {
-            (true, true) => OutcomeKind::FailedBack,
-            _ => OutcomeKind::RolledBack,
-        };
-        if self.migration == Some(false) {
-            OutcomeKind::RolledBack
-        } else if is_gated_out {
-            back(self.strategy == Strategy::Restart)
-        } else if !self.hook_works || self.falls_sick_in_bake() {
-            match (is_last_alone, self.has_previous) {
-                (true, false) => OutcomeKind::FailedBack,
-                _ => back(must_return),
-            }
-        } else if !self.has_previous && matches!(self.second, Life::SickAfter(9_000)) {
-            // Found by the watch window, with nowhere to go.
-            OutcomeKind::FailedBack
-        } else {
-            OutcomeKind::Committed
-        }
-    }
-
-    fn falls_sick_in_bake(&self) -> bool {
-        match self.second {
-            Life::SickAfter(ms) => ms == 1_500 && self.kind.is_probed(),
-            Life::DiesOnce(ms) => ms == 2_500,
-            _ => false,
-        }
-    }
-}
-
-fn request(world: &World, number: u64, id: &str, kind: RequestKind) -> Request {
-    Request {
-        number,
-        id: id.to_owned(),
-        kind,
-        policy: world.policy.clone(),
-        profile: world.disk.profile().map(|path| Release::new(path.clone())),
-        test_within_ms: None,
-        dry_run: false,
-        force: false,
-    }
-}
-
-fn http() -> HealthKind {
-    HealthKind::Http { address: "[::]:443".to_owned(), path: "/up".to_owned() }
-}
+use world::{Crash, Tamper, World};
 
 fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -283,27 +175,13 @@ fn two_crashes_in_one_swap() {
     }
 }
 
-/// A swap with short times, every result of which is decided freely.
-fn free_scenario(strategy: Strategy, retire: Retire) -> Scenario {
-    Scenario {
-        strategy,
-        retire,
-        kind: http(),
-        first: Life::Well,
-        second: Life::Well,
-        migration: Some(true),
-        hook_works: true,
-        has_previous: true,
-    }
-}
-
 fn every_order(
     strategy: Strategy,
     retire: Retire,
     decisions: usize,
     crashes: &[(usize, Crash)],
 ) -> usize {
-    let scenario = free_scenario(strategy, retire);
+    let scenario = good_swap(strategy, retire);
     let mut next = Some(Choice::script());
     let mut runs = 0;
     while let Some(choice) = next {
@@ -358,7 +236,7 @@ fn random_world(seed: u64) -> World {
     let mut choice = Choice::Random(seed);
     let strategy = [Strategy::Overlap, Strategy::Restart][choice.pick(2)];
     let retire = [Retire::AfterBake, Retire::AtSwitch][choice.pick(2)];
-    let mut scenario = free_scenario(strategy, retire);
+    let mut scenario = good_swap(strategy, retire);
     scenario.has_previous = choice.pick(5) > 0;
     let mut natures = BTreeMap::from([(V1.to_owned(), nature(Life::Well))]);
     for index in 0..PATHS {
@@ -437,9 +315,39 @@ fn random_life(world: &mut World) {
 fn random_lives() {
     let seeds = match setting("ROLLOUT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..setting("ROLLOUT_RUNS").unwrap_or(20_000),
+        None => 0..setting("ROLLOUT_RUNS").unwrap_or(5_000),
     };
     for seed in seeds {
         guarded(&format!("ROLLOUT_SEED={seed}"), || random_world(seed), random_life);
     }
+}
+
+/// A machine that is wrong in this way; whether any run of the simulation notices.
+fn is_noticed(tamper: Tamper) -> bool {
+    let is_wrong = |scenario: &Scenario| {
+        let mut world = scenario.world(Choice::First);
+        world.tamper = tamper;
+        catch_unwind(AssertUnwindSafe(|| swap_once(scenario, &mut world, &[]))).is_err()
+    };
+    scenarios().iter().filter(|scenario| scenario.kind.is_probed()).any(is_wrong)
+}
+
+/// The simulation is worth something only if it fails for machines that are wrong.
+#[test]
+fn wrong_machines_are_noticed() {
+    let tampers = [
+        Tamper::SkipPersist,
+        Tamper::PersistLate,
+        Tamper::SkipRoot(RootRole::Running),
+        Tamper::SkipRoot(RootRole::Target),
+        Tamper::SkipRoot(RootRole::Previous),
+        Tamper::SkipUnroot,
+        Tamper::SkipRetire,
+        Tamper::SkipAbandon,
+        Tamper::SkipCommit,
+        Tamper::SkipMigrate,
+        Tamper::BlindGate,
+    ];
+    let missed: Vec<Tamper> = tampers.into_iter().filter(|tamper| !is_noticed(*tamper)).collect();
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
 }

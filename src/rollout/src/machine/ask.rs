@@ -205,7 +205,7 @@ impl Asking {
             }
             HealthKind::Http { .. } | HealthKind::Tcp { .. } => {
                 let passes = self.health.passes.max(1);
-                let words = format!("{} ok x{passes}, {} tries", self.question(), self.tries);
+                let words = format!("{} ok x{passes}", self.question());
                 (self.passes >= passes, words)
             }
         };
@@ -234,10 +234,10 @@ impl Asking {
         }
     }
 
-    /// Why the deadline passed.
-    pub(super) fn too_late(&self, now: Now) -> String {
+    /// Why the deadline passed, and more about it.
+    pub(super) fn too_late(&self, now: Now) -> (String, String) {
         let elapsed_ms = now.clock_ns.saturating_sub(self.began_ns) / 1_000_000;
-        format!("{} ({} tries in {})", self.bad_answer(), self.tries, seconds(elapsed_ms))
+        (self.bad_answer(), format!("{} tries in {}", self.tries, seconds(elapsed_ms)))
     }
 }
 

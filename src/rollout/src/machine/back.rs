@@ -1,7 +1,7 @@
 //! The ways back, and the end of a swap.
 
 use super::ask::{Mode, Verdict};
-use super::tell::{cut, seconds};
+use super::tell::{cut, label, seconds};
 use super::{Machine, Verb};
 use crate::effect::{Effect, HookKind, RootRole};
 use crate::limits::{BACK_GATE_MS_MIN, FAILED_MAX, HISTORY_MAX, HOOK_DEADLINE_MS, HOOK_LEASE_MS};
@@ -12,27 +12,39 @@ use crate::report::{Outcome, OutcomeKind, Step, StepState};
 impl Machine {
     /// The gate: open, shut for good, or neither yet.
     pub(super) fn judge_gate(&mut self, until_ns: u64) -> bool {
-        let reason = match self.verdict() {
+        let (reason, tries) = match self.verdict() {
             Verdict::Well(words) => {
                 let incarnation = self.asking.as_ref().map_or(0, |asking| asking.incarnation);
                 self.gated(incarnation, &words);
                 return true;
             }
-            Verdict::Sick(reason) => reason,
+            Verdict::Sick(reason) => (reason, None),
             Verdict::Wait if self.now.clock_ns < until_ns => return false,
-            Verdict::Wait => {
-                self.asking.as_ref().map_or_else(String::new, |asking| asking.too_late(self.now))
-            }
+            Verdict::Wait => self.too_late(),
         };
-        if self.swap().is_some_and(Swap::is_reverse) {
+        let Some(swap) = self.swap() else { return false };
+        if swap.is_reverse() {
             self.fail_leg(&reason);
             return true;
         }
-        let is_overlap = self.swap().is_some_and(|swap| swap.policy.strategy == Strategy::Overlap);
-        let reason = if is_overlap { format!("{reason}; users never reached it") } else { reason };
-        let back = self.bad_release(Step::Gate, reason);
+        let is_overlap = swap.policy.strategy == Strategy::Overlap;
+        let unseen = is_overlap.then(|| "users never reached it".to_owned());
+        let details: Vec<String> = tries.into_iter().chain(unseen).collect();
+        let mut back = self.bad_release(Step::Gate, reason);
+        back.outcome.details = vec![details.join("; ")];
+        back.outcome.details.retain(|detail| !detail.is_empty());
         self.go_back(back);
         true
+    }
+
+    fn too_late(&self) -> (String, Option<String>) {
+        match &self.asking {
+            Some(asking) => {
+                let (reason, tries) = asking.too_late(self.now);
+                (reason, Some(tries))
+            }
+            None => (String::new(), None),
+        }
     }
 
     /// After the switch, before the old side goes.
@@ -62,9 +74,8 @@ impl Machine {
         }
         let is_unconfirmed = waits.is_some();
         let State::Baking { until_ns } = state else { return false };
-        let bake_ms = self.swap().map_or(0, |swap| swap.policy.bake_ms);
-        let is_rollback = self.swap().is_some_and(|swap| swap.origin.is_rollback());
-        let is_content = self.is_content() || bake_ms == 0 || is_rollback;
+        let bake_ms = self.swap().map_or(0, Swap::bake_ms);
+        let is_content = self.is_content() || bake_ms == 0;
         if now_ns < until_ns || !is_content || is_unconfirmed || !self.owed.is_empty() {
             return false;
         }
@@ -159,11 +170,8 @@ impl Machine {
             Verdict::Sick(reason) => self.previous_is_unwell(&reason),
             Verdict::Wait if self.now.clock_ns < until_ns => return false,
             Verdict::Wait => {
-                let reason = self
-                    .asking
-                    .as_ref()
-                    .map_or_else(String::new, |asking| asking.too_late(self.now));
-                self.previous_is_unwell(&reason);
+                let (reason, tries) = self.too_late();
+                self.previous_is_unwell(&format!("{reason}, {}", tries.unwrap_or_default()));
             }
         }
         true
@@ -273,7 +281,14 @@ impl Machine {
             _ => StepState::Failed,
         };
         let elapsed_ns = self.now.clock_ns.saturating_sub(self.step_began_ns);
-        let text = outcome.reason.clone().unwrap_or_default();
+        let text = match outcome.kind {
+            OutcomeKind::Committed => label(&swap.to),
+            OutcomeKind::RolledBack => match &swap.from {
+                Some(from) => format!("{} serves", label(from)),
+                None => "nothing serves, as before".to_owned(),
+            },
+            _ => outcome.reason.clone().unwrap_or_default(),
+        };
         let report = swap.report(step, state, &text, elapsed_ns / 1_000_000, Some(outcome.clone()));
         let was_dry = self.dry_run;
         self.close(outcome);

@@ -1,6 +1,6 @@
 //! The way forward: what follows from each state, and what comes of it.
 
-use super::tell::seconds;
+use super::tell::{label, seconds};
 use super::{Machine, Verb, ask};
 use crate::effect::{Effect, HookKind, RootRole};
 use crate::event::{Failure, Fault, Plan};
@@ -139,10 +139,15 @@ impl Machine {
         let Some(swap) = self.swap() else { return };
         let deadline_ms = swap.policy.health.deadline_ms;
         let is_reverse = swap.is_reverse();
-        let deadline_ms = if is_reverse { deadline_ms.max(BACK_GATE_MS_MIN) } else { deadline_ms };
+        let goes_back = is_reverse || swap.origin.is_rollback();
+        let deadline_ms = if goes_back { deadline_ms.max(BACK_GATE_MS_MIN) } else { deadline_ms };
         let pid = self.observed(ask::Mode::Gate).map_or(0, |run| run.pid);
         if !is_reverse {
-            let text = if pid == 0 { String::new() } else { format!("pid {pid}") };
+            let is_overlap = swap.policy.strategy == Strategy::Overlap;
+            let from = swap.from.as_ref().filter(|_| is_overlap);
+            let stay = from.map(|from| format!("users stay on {}", label(from)));
+            let words = (pid != 0).then(|| format!("pid {pid}")).into_iter().chain(stay);
+            let text = words.collect::<Vec<_>>().join("; ");
             self.tell(Step::Start, StepState::Ok, &text, None);
         }
         if self.turn.is_none() {
@@ -162,8 +167,12 @@ impl Machine {
         if let Some(test) = swap.test.as_mut().filter(|_| !is_reverse) {
             test.deadline_ns = now.plus_ms(test.within_ms);
         }
+        let alone = match swap.policy.strategy {
+            Strategy::Overlap => ", asked of the new version only",
+            Strategy::Restart => "",
+        };
         if !is_reverse {
-            self.tell(Step::Gate, StepState::Ok, text, None);
+            self.tell(Step::Gate, StepState::Ok, &format!("{text}{alone}"), None);
         }
         self.enter(State::Gated);
     }
@@ -247,7 +256,7 @@ impl Machine {
 
     fn begin_bake(&mut self) {
         let Some(swap) = self.swap() else { return };
-        let bake_ms = if swap.origin.is_rollback() { 0 } else { swap.policy.bake_ms };
+        let bake_ms = swap.bake_ms();
         let text = match swap.test {
             Some(test) => {
                 format!("{}; confirm within {}", seconds(bake_ms), seconds(test.within_ms))
@@ -271,7 +280,11 @@ impl Machine {
 
     /// It served well for long enough.
     pub(super) fn baked(&mut self) {
-        self.tell(Step::Bake, StepState::Ok, "", None);
+        let was_skipped =
+            self.swap().is_some_and(|swap| swap.test.is_none() && swap.bake_ms() == 0);
+        if !was_skipped {
+            self.tell(Step::Bake, StepState::Ok, "", None);
+        }
         self.enter(State::Baked);
     }
 

@@ -6,6 +6,7 @@ use crate::event::{Request, RequestKind};
 use crate::record::{Back, Origin, State, Swap, Test};
 use crate::release::Release;
 use crate::report::{Admission, Outcome, OutcomeKind, Step, StepState};
+use crate::view::{HostSwap, SwapPhase};
 
 impl Machine {
     pub(super) fn request(&mut self, request: Request) {
@@ -138,7 +139,7 @@ impl Machine {
         }
     }
 
-    /// Why a swap does not begin. `is_early`: it may have to wait, so what serves then is not known.
+    /// Why a swap does not begin. `is_early`: it may have to wait, so what serves then is unknown.
     fn objection(&self, swap: &Swap, is_early: bool) -> Option<Outcome> {
         let app = &self.record.app;
         let Some(view) = self.view.as_ref() else {
@@ -176,7 +177,7 @@ impl Machine {
     }
 
     fn refused(failed_at: Option<Step>, reason: String, cure: Vec<String>) -> Outcome {
-        Outcome { kind: OutcomeKind::Refused, failed_at, reason: Some(reason), cure }
+        Outcome { reason: Some(reason), failed_at, cure, ..Outcome::plain(OutcomeKind::Refused) }
     }
 
     /// A second swap: takes the place of the one under way, or waits for it.
@@ -231,11 +232,11 @@ impl Machine {
     }
 
     fn begin(&mut self, mut swap: Swap) {
-        if let Some(stray) = self.view.as_ref().and_then(|view| view.swap.clone()) {
+        if let Some(stray) = self.stray() {
             // The supervisor knows of one that nobody here remembers; that one ends first.
             self.record.next = Some(swap);
             self.persist();
-            return self.end_stray(stray.id);
+            return self.end_stray(stray);
         }
         let serving = self.view.as_ref().and_then(|view| view.serving.closure.clone());
         swap.from = serving.map(|path| self.known_release(path));
@@ -250,14 +251,25 @@ impl Machine {
     }
 
     fn is_stray(&self, id: &str) -> bool {
-        let host = self.view.as_ref().and_then(|view| view.swap.as_ref());
-        self.swap().is_none() && host.is_some_and(|host| host.id == id)
+        self.stray().is_some_and(|stray| stray.id == id)
+    }
+
+    /// A swap of the supervisor's that nobody here remembers. One of ours is only an old view.
+    fn stray(&self) -> Option<HostSwap> {
+        let host = self.view.as_ref()?.swap.clone()?;
+        let id = host.id.strip_suffix("-back").unwrap_or(&host.id);
+        let is_known = self.record.book.history.iter().any(|summary| summary.id == id);
+        Some(host).filter(|_| !is_known && self.swap().is_none())
     }
 
     /// Ends a swap of the supervisor's that nobody remembers.
-    pub(super) fn end_stray(&mut self, id: String) {
-        let ticket = self.fly(Verb::Stray);
-        self.effects.push(Effect::Abandon { ticket, swap: id });
+    pub(super) fn end_stray(&mut self, stray: HostSwap) {
+        let (ticket, swap) = (self.fly(Verb::Stray), stray.id);
+        self.effects.push(match stray.phase {
+            // The old side is on its way down: there is no way back any more.
+            SwapPhase::Retiring => Effect::Retire { ticket, swap },
+            _ => Effect::Abandon { ticket, swap },
+        });
     }
 
     pub(super) fn stray_failed(&mut self, reason: String) {

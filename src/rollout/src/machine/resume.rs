@@ -70,7 +70,7 @@ impl Machine {
             self.settle_roots();
         }
         if let Some(stray) = swap {
-            self.end_stray(stray.id);
+            self.end_stray(stray);
         }
     }
 

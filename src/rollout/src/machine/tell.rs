@@ -150,11 +150,9 @@ impl Machine {
 
     /// A way back for which the release is to blame.
     pub(super) fn bad_release(&self, step: Step, reason: String) -> Back {
-        let mut cure = Vec::new();
-        if let Some(swap) = self.swap() {
-            cure.push(format!("rollinit logs --swap {}", swap.id));
-            cure.push(format!("rollinit swap {} {} --force", self.record.app, swap.to.path));
-        }
+        let retry =
+            |swap: &Swap| format!("rollinit swap {} {} --force", self.record.app, swap.to.path);
+        let cure = self.swap().map(retry).into_iter().collect();
         let back = Back::new(OutcomeKind::RolledBack, Some(step), reason, cure);
         Back { bars: true, ..back }
     }
@@ -185,7 +183,7 @@ impl Back {
         cure: Vec<String>,
     ) -> Self {
         let reason = Some(cut(reason));
-        let outcome = Outcome { kind, failed_at, reason, cure };
+        let outcome = Outcome { kind, failed_at, reason, details: Vec::new(), cure };
         Self { outcome, bars: false, switched: false, also: None, reverse: false }
     }
 }
@@ -228,7 +226,7 @@ impl Outcome {
     /// Nothing but its kind.
     #[must_use]
     pub const fn plain(kind: OutcomeKind) -> Self {
-        Self { kind, failed_at: None, reason: None, cure: Vec::new() }
+        Self { kind, failed_at: None, reason: None, details: Vec::new(), cure: Vec::new() }
     }
 }
 
@@ -259,6 +257,14 @@ pub(super) fn cut(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+/// A release in a word or two: `gen 42`, or its name if it is no generation.
+pub(super) fn label(release: &crate::Release) -> String {
+    match release.generation {
+        Some(number) => format!("gen {number}"),
+        None => release.name().to_owned(),
+    }
 }
 
 /// A duration for people.

@@ -2,6 +2,7 @@
 
 use super::Machine;
 use super::ask::{Mode, Verdict};
+use super::tell::label;
 use crate::effect::{Effect, RootRole};
 use crate::record::{Origin, State, Swap};
 use crate::report::{Outcome, OutcomeKind, Step, StepState};
@@ -38,8 +39,7 @@ impl Machine {
 
     pub(super) fn watch(&mut self) {
         self.effects.push(Effect::Unroot { role: RootRole::Target });
-        let generation = self.swap().and_then(|swap| swap.to.generation);
-        let text = generation.map_or_else(String::new, |number| format!("gen {number}"));
+        let text = self.swap().map(|swap| label(&swap.to)).unwrap_or_default();
         let outcome = Outcome::plain(OutcomeKind::Committed);
         self.tell(Step::Commit, StepState::Ok, &text, Some(outcome));
         self.start_asking(Mode::Watch);
@@ -69,7 +69,8 @@ impl Machine {
             let outcome = Outcome {
                 kind: OutcomeKind::FailedBack,
                 failed_at: Some(Step::Watch),
-                reason: Some(format!("{reason}; and there is no previous version to go to")),
+                reason: Some(reason),
+                details: vec!["there is no previous version to go to".to_owned()],
                 cure: vec![format!("rollinit swap {} PATH", self.record.app)],
             };
             return self.finish(outcome);

@@ -216,6 +216,11 @@ impl World {
     pub fn rest(&mut self) {
         for _ in 0..20_000 {
             if !self.turn() {
+                // Whoever is between two runs comes up again.
+                for _ in 0..20 {
+                    self.now_ns += SECOND / 4;
+                    self.host.turn(self.now_ns);
+                }
                 return;
             }
         }
