@@ -6,7 +6,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `exec: ["program", "argument"]` | `exit` (null after a signal), `stdout`, `stderr` |
-//! | also `when: "text", kill: PID, signal: N` | also `killed`: whether a line with that text came |
+//! | also `when: "text", kill: PID, signal: N` | also `killed`: whether such a line came |
 //! | `kill: PID, signal: N` | nothing more |
 //! | `read: "/path"` | `text` |
 //! | `fill: "/dev/console"` | `bytes` that it took before a write would have waited |

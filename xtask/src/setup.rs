@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -38,6 +38,11 @@ const NEEDS: [Need; 8] = [
         met: || has_program("cpio"),
         package: "cpio",
         reason: "reads what our image writer wrote, in its tests",
+    },
+    Need {
+        met: || has_program("debugfs") && has_program("e2fsck"),
+        package: "e2fsprogs",
+        reason: "reads a guest's disk, for Nix to look at its store",
     },
     Need {
         met: || has_program("unshare"),

@@ -203,6 +203,10 @@ pub fn bad(name: &str) -> Result<()> {
         ensure!(web.answered(ANSWERS, PATIENCE), "nobody answers after {kind}");
     }
     host.swap("web", "v3-sick", &[])?.expect(REFUSED)?;
+    // By restart users do reach a bad release; the way back is the same.
+    let swapped = host.swap("shop", "v3-sick", &[])?.expect(ROLLED_BACK)?;
+    ensure!(swapped.reason().starts_with("gate"), "{}", swapped.reason());
+    serves(&mut host, "shop", "v1", false)?;
     // The host is none the worse for it.
     host.swap("web", "v2", &[])?.expect(COMMITTED)?;
     serves(&mut host, "web", "v2", true)?;
@@ -243,14 +247,30 @@ pub fn other_makes(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What can be killed where: every step of a swap by overlap, and those of one by restart in which
+/// nothing serves.
+const MOMENTS: [(&str, &str); 10] = [
+    ("web", "plan"),
+    ("web", "fetch"),
+    ("web", "start"),
+    ("web", "gate"),
+    ("web", "switch"),
+    ("web", "bake"),
+    ("web", "drain"),
+    ("web", "commit"),
+    ("shop", "start"),
+    ("shop", "gate"),
+];
+
 /// Proof: at the first word of each step, the agent, and then in the next swap the supervisor, is
 /// killed by SIGKILL inside the guest, by the process that reads the words: so it falls into that
 /// step. Each swap ends committed, seen by the same `rollinit swap`; no request fails.
 pub fn kills(name: &str) -> Result<()> {
     let mut host = host(name)?;
     let web = load(&host, "web", WEB, &Kind::ALL)?;
+    let shop = load(&host, "shop", SHOP, &NEW)?;
     let mut releases = (0..20).map(|number| format!("r{number}"));
-    for step in ["plan", "fetch", "start", "gate", "switch", "bake", "drain", "commit"] {
+    for (app, step) in MOMENTS {
         for victim in ["agent", "supervisor"] {
             let release = releases.next().context("a release for each")?;
             let pid = match victim {
@@ -259,14 +279,15 @@ pub fn kills(name: &str) -> Result<()> {
             };
             let when = format!("\"step\":\"{step}\"");
             let kill = Some(Kill { when: &when, pid });
-            let swapped = host.swap_killing("web", &release, &[], kill)?;
-            let what = || format!("{victim} killed at {step}");
+            let swapped = host.swap_killing(app, &release, &[], kill)?;
+            let what = || format!("{victim} killed at {step} of {app}");
             ensure!(swapped.killed, "{}: it never came to that: {swapped:?}", what());
             swapped.expect(COMMITTED).with_context(what)?;
-            serves(&mut host, "web", &release, true).with_context(what)?;
+            serves(&mut host, app, &release, true).with_context(what)?;
         }
     }
     unhurt(&mut host, web, "web")?;
+    unhurt(&mut host, shop, "shop")?;
     Ok(())
 }
 
