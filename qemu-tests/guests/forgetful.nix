@@ -2,7 +2,7 @@
 { lib, pkgs, ... }:
 {
   imports = [ ./swaps.nix ];
-  networking.hostName = lib.mkForce "forgetful";
+  networking.hostName = lib.mkOverride 40 "forgetful";
   rollinit.services.rollinit-agent.exec =
     lib.mkForce [ "${pkgs.rollinit-agent-forgetful}/bin/rollinit-agent-forgetful" ];
 }

@@ -4,7 +4,7 @@ use crate::guest::{Boot, Disk, disk};
 use anyhow::{Result, bail};
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 17] = [
+pub const GUESTS: [(&str, &str); 19] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -21,6 +21,8 @@ pub const GUESTS: [(&str, &str); 17] = [
     ("swap-other-makes", "interpreters"),
     ("swap-kills", "swaps"),
     ("swap-200", "swaps"),
+    ("power-cuts", "swaps"),
+    ("power-cuts-forgetful", "forgetful"),
     ("demo", "swap"),
 ];
 

@@ -4,12 +4,13 @@
 //! QEMU with `-no-reboot`, and `Guest::ended` looks for a kernel panic, so none goes unseen.
 
 mod qemu {
+    pub mod power_cuts;
     pub mod swaps;
 }
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use qemu::swaps;
+use qemu::{power_cuts, swaps};
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
@@ -19,7 +20,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 16] = [
+const TESTS: [Test; 18] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -36,6 +37,8 @@ const TESTS: [Test; 16] = [
     ("swap-other-makes", swaps::other_makes),
     ("swap-kills", swaps::kills),
     ("swap-200", swaps::two_hundred),
+    ("power-cuts", power_cuts::survived),
+    ("power-cuts-forgetful", power_cuts::forgetful),
 ];
 
 /// Reads a real guest through Python's `varlink`, which knows of rollinit only what the socket

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// Where the root partition begins (`nixos/lib/image.nix`).
-const PARTITION_BYTES: u32 = 1024 * 1024;
+/// Where the root partition begins, in MiB (`nixos/lib/image.nix`).
+const PARTITION: &str = "skip=1";
 
 /// Makes a disk that a guest may write to; `Boot::drive` takes it.
 ///
@@ -44,7 +44,14 @@ impl Store {
             std::fs::remove_dir_all(&folder).context("remove the last store")?;
         }
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let partition = format!("{}?offset={PARTITION_BYTES}", disk.display());
+        // A file of its own: e2fsck forgets an offset when it opens a file system again, which it
+        // does after a replay.
+        let partition = disk.with_extension("partition");
+        run(Command::new("dd")
+            .args(["status=none", "bs=1M", "conv=sparse", PARTITION])
+            .arg(format!("if={}", disk.display()))
+            .arg(format!("of={}", partition.display())))?;
+        let partition = partition.display().to_string();
         let replay = program("e2fsck").args(["-E", "journal_only", "-p", &partition]).output()?;
         // 1: something was mended; the journal was.
         ensure!(matches!(replay.status.code(), Some(0 | 1)), "e2fsck: {replay:?}");
