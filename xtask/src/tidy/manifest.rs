@@ -81,7 +81,7 @@ pub const ROOMS: [Room; 13] = [
         name: "qemu-tests",
         folder: "qemu-tests",
         rooms: &["sys"],
-        hires: &["anyhow", "serde", "serde_json", "signal-hook", "tempfile"],
+        hires: &["anyhow", "serde", "serde_json", "fastrand", "signal-hook", "tempfile"],
     },
     Room {
         name: "xtask",
