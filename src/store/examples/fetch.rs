@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use store::fetch::{Cancel, Caches, Options, fetch};
+use store::fetch::{Caches, Cancel, Options, fetch};
 use store::plan::plan;
 use store::{Store, StorePath};
 
@@ -18,7 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (store, top) = (open(Path::new(root))?, path.parse::<StorePath>()?);
-    let caches = Caches::new(&[cache.clone()], &[key.clone()], Options::default())?;
+    let caches =
+        Caches::new(std::slice::from_ref(cache), std::slice::from_ref(key), Options::default())?;
     let (planned, fetched) = runtime.block_on(async {
         let planned = plan(&store, &caches, &top).await?;
         let plan_ms = began.elapsed().as_millis();

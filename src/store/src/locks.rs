@@ -20,7 +20,7 @@ use tokio::time::Instant;
 pub const PATH_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often a lock that another process holds is tried again: flock(2) cannot be awaited.
-const LOCK_PERIOD: Duration = Duration::from_millis(20);
+pub(crate) const LOCK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Opens a lock file as Nix does, making it if need be.
 ///

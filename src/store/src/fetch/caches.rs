@@ -267,6 +267,15 @@ mod tests {
         assert_eq!(caches.addresses(), ["http://10.0.0.1:8080/cache"]);
     }
 
+    /// A client without any certificate must still be made: for http it needs none.
+    #[test]
+    fn https_needs_root_certificates_and_http_does_not() {
+        caches("http://10.0.0.1").expect("no certificate is needed");
+        if let Err(error) = caches("https://cache.example.org") {
+            assert!(matches!(error.fault, Fault::Certificates(_)), "{error}");
+        }
+    }
+
     #[test]
     fn what_is_no_address_or_no_key_is_refused_with_its_cure() {
         for text in ["", "http://", "s3://bucket", "cache.example.org", "http://[::1"] {

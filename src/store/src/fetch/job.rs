@@ -9,7 +9,7 @@ use crate::fetch::unpack::{self, Packing, UNPACKER_BYTES, UNPACKER_BYTES_MIN};
 use crate::nar::Expected;
 use crate::narinfo::Compression;
 use crate::plan::Missing;
-use crate::store::Store;
+use crate::store::{Claim, Store};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -79,6 +79,8 @@ pub(crate) struct Job {
     /// What open unpackers may take together, in KiB.
     memory: Arc<Semaphore>,
     memory_kib_max: u32,
+    /// Held by unpackers too: whoever waits for it must not meet one that still clears up.
+    claim: Arc<Claim>,
     stop: Cancel,
     report: Report,
     began: Instant,
@@ -98,6 +100,7 @@ impl Job {
         missing: &[Missing],
         download_bytes: u64,
         report: Report,
+        claim: Arc<Claim>,
     ) -> Result<Arc<Self>> {
         let path = store.layout().store();
         let folder = sys::tree::open_path(&path).map_err(Error::io(Step::Fetch, &path))?;
@@ -111,6 +114,7 @@ impl Job {
             folder: Arc::new(folder),
             memory: Arc::new(Semaphore::new(memory_kib_max as usize)),
             memory_kib_max,
+            claim,
             stop: Cancel::new(),
             report,
             began: Instant::now(),
@@ -223,11 +227,11 @@ impl Job {
         let packing = self.packing(&narinfo.compression, &first)?;
         let permit = self.admit(packing, expected.size).await;
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
-        let folder = Arc::clone(&self.folder);
+        let (folder, claim) = (Arc::clone(&self.folder), Arc::clone(&self.claim));
         *unpacking = Some(tokio::task::spawn_blocking(move || {
             let body = Body::new(receiver);
             let unpacked = unpack::unpack(body, packing, &expected, folder.as_fd(), &name);
-            drop(permit);
+            drop((permit, claim));
             unpacked
         }));
         for piece in head {

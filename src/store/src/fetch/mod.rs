@@ -65,16 +65,26 @@ pub async fn fetch(
 ) -> Result<Fetched> {
     let began = Instant::now();
     let Plan { missing, guard, download_bytes, .. } = plan;
+    if missing.is_empty() {
+        let elapsed = began.elapsed();
+        return Ok(Fetched {
+            paths: 0,
+            downloaded_bytes: 0,
+            resumed_paths: 0,
+            elapsed,
+            _guard: guard,
+        });
+    }
     let paths = missing.iter().map(|missing| missing.narinfo.path.clone()).collect();
     let claim = tokio::select! {
-        claim = store.claims().take(paths) => claim?,
+        claim = store.claims().take(paths) => Arc::new(claim?),
         () = cancel.cancelled() => return Err(cancelled(&missing)),
     };
     if claim.first {
         sweep(store, &missing).await?;
     }
     let missing = still_missing(store, missing).await?;
-    let job = Job::new(store, caches, &missing, download_bytes, report)?;
+    let job = Job::new(store, caches, &missing, download_bytes, report, Arc::clone(&claim))?;
     let mut done = run(&job, &missing, cancel).await;
     if done.is_ok() && !missing.is_empty() {
         done = commit::commit(store, &missing).await;
@@ -175,7 +185,7 @@ async fn sweep(store: &Store, missing: &Arc<Vec<Missing>>) -> Result<()> {
 }
 
 /// Removes all that was staged, and only then gives up the claim.
-async fn discard(store: &Store, missing: &Arc<Vec<Missing>>, claim: Claim) {
+async fn discard(store: &Store, missing: &Arc<Vec<Missing>>, claim: Arc<Claim>) {
     let (store, missing) = (store.clone(), Arc::clone(missing));
     let removed = blocking(move || {
         for missing in missing.iter() {

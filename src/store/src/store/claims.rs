@@ -5,13 +5,14 @@
 //! processes of ours one at a time stages paths, which a lock file says.
 
 use crate::error::{Error, Fault, Result, Step};
-use crate::locks::open_lock;
+use crate::locks::{LOCK_PERIOD, PATH_LOCK_TIMEOUT, open_lock};
 use crate::path::StorePath;
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The claims in one store.
 #[derive(Debug)]
@@ -37,6 +38,15 @@ pub(crate) struct Claim {
     _staging: Arc<File>,
 }
 
+/// What came of one look.
+enum Tried {
+    Taken(Claim),
+    /// Another fetch of this process has some of them.
+    Overlaps,
+    /// Another process stages.
+    Elsewhere,
+}
+
 impl Claims {
     pub(crate) fn new(lock_file: PathBuf) -> Arc<Self> {
         Arc::new(Self { lock_file, held: Mutex::default(), released: Notify::new() })
@@ -46,44 +56,56 @@ impl Claims {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims `paths`, waiting for other fetches of this process.
+    /// Claims `paths`, waiting for other fetches of this process as long as they take, and for
+    /// another process up to [`PATH_LOCK_TIMEOUT`].
     pub(crate) async fn take(self: &Arc<Self>, paths: Vec<StorePath>) -> Result<Claim> {
+        let mut elsewhere_since = None;
         loop {
             let released = self.released.notified();
             tokio::pin!(released);
             // Registered before the look, so that a release in between is not missed.
             released.as_mut().enable();
-            if let Some(claim) = self.try_take(&paths)? {
-                return Ok(claim);
+            match self.try_take(&paths)? {
+                Tried::Taken(claim) => return Ok(claim),
+                Tried::Overlaps => released.await,
+                Tried::Elsewhere => {
+                    let waited = elsewhere_since.get_or_insert_with(Instant::now).elapsed();
+                    if waited >= PATH_LOCK_TIMEOUT {
+                        let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+                        let fault = Fault::Locked { waited_ms };
+                        return Err(Error::new(Step::Fetch, self.lock_file.display(), fault));
+                    }
+                    tokio::time::sleep(LOCK_PERIOD).await;
+                }
             }
-            released.await;
         }
     }
 
-    fn try_take(self: &Arc<Self>, paths: &[StorePath]) -> Result<Option<Claim>> {
+    fn try_take(self: &Arc<Self>, paths: &[StorePath]) -> Result<Tried> {
         let mut held = self.lock();
         if paths.iter().any(|path| held.paths.contains(path)) {
-            return Ok(None);
+            return Ok(Tried::Overlaps);
         }
         let (staging, first) = match held.staging.upgrade() {
             Some(staging) => (staging, false),
-            None => (Arc::new(self.staging()?), true),
+            None => match self.staging()? {
+                Some(staging) => (Arc::new(staging), true),
+                None => return Ok(Tried::Elsewhere),
+            },
         };
         held.staging = Arc::downgrade(&staging);
         held.paths.extend(paths.iter().cloned());
         let claims = Arc::clone(self);
-        Ok(Some(Claim { claims, paths: paths.to_vec(), first, _staging: staging }))
+        Ok(Tried::Taken(Claim { claims, paths: paths.to_vec(), first, _staging: staging }))
     }
 
-    /// The lock of this process among those of ours.
-    fn staging(&self) -> Result<File> {
+    /// The lock of this process among those of ours, unless another one has it.
+    fn staging(&self) -> Result<Option<File>> {
         let path = &self.lock_file;
         let file = open_lock(path).map_err(Error::io(Step::Fetch, path))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::new(Step::Fetch, path.display(), Fault::Locked { waited_ms: 0 }))
-            }
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(Error::io(Step::Fetch, path)(error)),
         }
     }
@@ -128,7 +150,7 @@ mod tests {
         waiting.await.expect("no panic").expect("claimed");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn another_process_that_stages_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
         let (ours, theirs) = (folder.path().join("lock"), folder.path().join("lock"));
