@@ -56,11 +56,7 @@ impl Machine {
         let Some(swap) = self.record.swap.as_ref() else { return };
         let from = swap.from.as_ref().map(|release| release.path.clone());
         let to = swap.to.path.clone();
-        self.record.book.running.clone_from(&from);
-        self.effects.push(match from {
-            Some(path) => Effect::Root { role: RootRole::Running, path },
-            None => Effect::Unroot { role: RootRole::Running },
-        });
+        self.hold_running(from);
         self.effects.push(Effect::Root { role: RootRole::Target, path: to });
         self.enter(State::Rooted);
     }

@@ -1,12 +1,11 @@
 //! Going on where the record says.
 
 use super::{Facts, Machine};
-use crate::Now;
-use crate::effect::{Effect, RootRole};
 use crate::policy::{Retire, Strategy};
 use crate::record::{Origin, Record, State, Swap};
 use crate::report::{Outcome, OutcomeKind};
 use crate::view::View;
+use crate::{Effect, Now};
 
 impl Machine {
     /// Goes on where the record says; with [`Record::empty`] from nowhere.
@@ -138,8 +137,9 @@ impl Machine {
     fn begin_anew(&mut self, serving: Option<String>) {
         if let Some(swap) = self.record.swap.as_mut() {
             swap.retired_early = false;
-            swap.follow_boot(serving);
+            swap.follow_boot(serving.clone());
         }
+        self.hold_running(serving);
         self.enter(State::Planned);
     }
 
@@ -156,10 +156,7 @@ impl Machine {
         }
         swap.follow_boot(serving);
         let from = swap.from.as_ref().map(|release| release.path.clone());
-        self.record.book.running.clone_from(&from);
-        if let Some(path) = from {
-            self.effects.push(Effect::Root { role: RootRole::Running, path });
-        }
+        self.hold_running(from);
         self.check_previous();
     }
 }

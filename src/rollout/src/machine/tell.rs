@@ -125,14 +125,20 @@ impl Machine {
         self.owed_retry.iter_mut().for_each(|retry| retry.at_ns = u64::MAX);
     }
 
+    /// The root `running` follows what serves.
+    pub(super) fn hold_running(&mut self, path: Option<String>) {
+        self.record.book.running.clone_from(&path);
+        self.effects.push(match path {
+            Some(path) => Effect::Root { role: RootRole::Running, path },
+            None => Effect::Unroot { role: RootRole::Running },
+        });
+    }
+
     /// The roots as they shall be with no swap under way.
     pub(super) fn settle_roots(&mut self) {
         let book = &self.record.book;
         let (running, previous) = (book.running.clone(), book.previous.clone());
-        self.effects.push(match running {
-            Some(path) => Effect::Root { role: RootRole::Running, path },
-            None => Effect::Unroot { role: RootRole::Running },
-        });
+        self.hold_running(running);
         self.effects.push(match previous {
             Some(release) => Effect::Root { role: RootRole::Previous, path: release.path },
             None => Effect::Unroot { role: RootRole::Previous },
