@@ -246,6 +246,7 @@ fn build(
     let mut logs = Logs::new(&log, apps.cloned().collect()).map_err(run("log directory"))?;
     let mut notify = Notify::new(&settings.run.join("notify")).map_err(run("notify directory"))?;
     let mut listeners = Listeners::default();
+    snapshot.keys.iter().for_each(|entry| listeners.recall(&entry.key, &entry.memo));
     let sources = adopt(taken, &snapshot, &mut logs, &mut notify, &mut listeners);
     let ended = revive(&mut snapshot, &mut notify);
     let (machine, effects) = Machine::new(in_force.loaded, snapshot, &closures, clock::now());

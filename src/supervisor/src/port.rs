@@ -219,6 +219,12 @@ impl Port {
         }
     }
 
+    /// Whether PID 1 has all that was sent: it acts on it even if we end now.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.outgoing.borrow().is_empty()
+    }
+
     /// Sends what waits; false if something still does.
     fn flush(&self) -> Result<bool, PortError> {
         let mut outgoing = self.outgoing.borrow_mut();

@@ -29,6 +29,10 @@ pub fn listen_again(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<bool> {
     if connected || rustix::net::sockopt::socket_acceptconn(fd)? {
         return Ok(false);
     }
+    // A tenant that shut it down once more than it listened left a mark, with which everything it
+    // accepts would be at its end at once. To be connected to nobody takes it away and nothing
+    // else. AF_UNIX knows no such call and no such mark.
+    let _ = rustix::net::connect_unspec(fd);
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     match rustix::net::listen(fd, backlog) {
         Ok(()) => Ok(true),
@@ -67,6 +71,25 @@ mod tests {
         TcpStream::connect(address).expect_err("refused while shut down");
         assert!(listen_again(listener.as_fd(), 8).expect("again"));
         TcpStream::connect(address).expect("accepted again");
+    }
+
+    /// Tenants that shut it down twice, as several workers with one listener do: who is accepted
+    /// afterwards is heard.
+    #[test]
+    fn a_listener_shut_down_twice_hears_again() {
+        use std::io::{Read, Write};
+        let chosen = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = chosen.local_addr().expect("address");
+        drop(chosen);
+        let listener = TcpListener::bind(address).expect("bind by number");
+        shut_down(listener.as_fd()).expect("shutdown");
+        shut_down(listener.as_fd()).expect_err("it is not connected; and marked all the same");
+        assert!(listen_again(listener.as_fd(), 8).expect("again"));
+        let mut client = TcpStream::connect(address).expect("accepted again");
+        client.write_all(b"x").expect("write");
+        let (mut server, _) = listener.accept().expect("accept");
+        let mut heard = [0];
+        assert_eq!(server.read(&mut heard).expect("read"), 1);
     }
 
     /// Unbound internet sockets have no port; bound ones and unix ones are fine.

@@ -19,15 +19,29 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 /// Where probes come from: nobody else on a host binds to it, and from outside it is martian.
 pub const PROBE_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
-/// Who takes a new connection to a group.
+/// Who takes a new connection to a group: indexes of its listeners. With one that there is not, as
+/// with any while there is but one listener, the kernel chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Program {
-    /// The first listener; those from [`PROBE_ADDRESS`] the second.
-    Gate,
-    /// The second listener.
-    Second,
-    /// The first listener.
-    First,
+pub struct Program {
+    /// Whoever it is.
+    pub users: u32,
+    /// Who comes from [`PROBE_ADDRESS`].
+    pub probes: u32,
+}
+
+impl Program {
+    /// Users come to the first, probes to the second.
+    pub const GATE: Self = Self { users: 0, probes: 1 };
+    /// All come to the first.
+    pub const FIRST: Self = Self { users: 0, probes: 0 };
+    /// All come to the second.
+    pub const SECOND: Self = Self { users: 1, probes: 1 };
+
+    /// The same of a group whose two listeners stand the other way round.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self { users: 1 - self.users % 2, probes: 1 - self.probes % 2 }
+    }
 }
 
 /// A TCP socket that is bound to `address` with `SO_REUSEPORT` and does not listen yet:
@@ -105,15 +119,16 @@ pub fn queued(socket: impl AsFd) -> io::Result<Option<u32>> {
 
 /// Has a listener listen no more; it can be told to listen again. It leaves its group, and what
 /// waits in its queue goes to the other listener if `tcp_migrate_req` is on, else is reset.
-/// One that does not listen stays so.
+/// One that does not listen is left alone: shutdown(2) would mark it, and whatever it accepted once
+/// it listens again would be at its end before it began.
 ///
 /// # Errors
-/// Those of shutdown(2), but that it does not listen.
+/// Those of getsockopt(2) and shutdown(2).
 pub fn leave(socket: impl AsFd) -> io::Result<()> {
-    match rustix::net::shutdown(socket, Shutdown::Read) {
-        Ok(()) | Err(Errno::NOTCONN) => Ok(()),
-        Err(error) => Err(error.into()),
+    if sockopt::socket_acceptconn(&socket)? {
+        rustix::net::shutdown(socket, Shutdown::Read)?;
     }
+    Ok(())
 }
 
 fn length_of<T>() -> libc::socklen_t {
@@ -137,18 +152,15 @@ fn instructions(program: Program) -> Vec<libc::sock_filter> {
         jf,
         k,
     };
-    match program {
-        Program::First => vec![one(RETURN, 0, 0, 0)],
-        Program::Second => vec![one(RETURN, 0, 0, 1)],
-        Program::Gate => vec![
-            one(LOAD_BYTE, 0, 0, NETWORK),
-            one(AND, 0, 0, 0xf0),
-            // IP version 4, else a user.
-            one(IF_EQUAL, 0, 3, 0x40),
-            one(LOAD_WORD, 0, 0, SOURCE),
-            one(IF_EQUAL, 0, 1, PROBE_ADDRESS.to_bits()),
-            one(RETURN, 0, 0, 1),
-            one(RETURN, 0, 0, 0),
-        ],
-    }
+    let Program { users, probes } = program;
+    vec![
+        one(LOAD_BYTE, 0, 0, NETWORK),
+        one(AND, 0, 0, 0xf0),
+        // IP version 4, else a user.
+        one(IF_EQUAL, 0, 3, 0x40),
+        one(LOAD_WORD, 0, 0, SOURCE),
+        one(IF_EQUAL, 0, 1, PROBE_ADDRESS.to_bits()),
+        one(RETURN, 0, 0, probes),
+        one(RETURN, 0, 0, users),
+    ]
 }

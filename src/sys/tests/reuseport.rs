@@ -89,19 +89,20 @@ fn users_and_probes_go_where_the_program_says() {
         let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
         let (old, new) = (Side::bound(address), Side::bound(address));
         old.listen();
-        old.attach(Program::Gate);
+        old.attach(Program::GATE);
         for source in [USERS[0], USERS[1], PROBE_ADDRESS] {
             assert_eq!(taken_by(source, [&old, &new]), 0, "alone: {source}");
         }
         new.listen();
         for (program, users, probes) in [
-            (Program::Gate, 0, 1),
-            (Program::Second, 1, 1),
-            (Program::Gate, 0, 1),
-            (Program::First, 0, 0),
+            (Program::GATE, 0, 1),
+            (Program::SECOND, 1, 1),
+            (Program::GATE.reversed(), 1, 0),
+            (Program::GATE, 0, 1),
+            (Program::FIRST, 0, 0),
         ] {
             // Either may be asked: the program is the group's.
-            if program == Program::Second {
+            if program == Program::SECOND {
                 new.attach(program)
             } else {
                 old.attach(program)
@@ -127,12 +128,18 @@ fn a_bound_side_rests() {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
         let (old, new) = (Side::bound(address), Side::bound(address));
         old.listen();
-        for program in [Program::Gate, Program::Second, Program::First] {
+        for program in [Program::GATE, Program::SECOND, Program::FIRST] {
             old.attach(program);
             assert_eq!(taken_by(USERS[0], [&old, &new]), 0, "{program:?}");
         }
         assert_eq!(reuseport::queued(&new.socket).unwrap(), None);
         reuseport::leave(&new.socket).expect("it does not listen, and that is fine");
+        new.listen();
+        reuseport::leave(&old.socket).unwrap();
+        let mut stream = connect_from(USERS[0]);
+        stream.write_all(b"?").unwrap();
+        let (mut taken, _) = TcpListener::from(new.socket.try_clone().unwrap()).accept().unwrap();
+        assert_eq!(taken.read(&mut [0]).unwrap(), 1, "what it accepts is not at its end");
     });
 }
 
@@ -146,11 +153,11 @@ fn a_queue_moves_when_its_listener_leaves() {
             let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
             let (old, new) = (Side::bound(address), Side::bound(address));
             old.listen();
-            old.attach(Program::Gate);
+            old.attach(Program::GATE);
             new.listen();
             let streams = connect_many(USERS[0]);
             assert_eq!([&old, &new].map(|side| side.queued() as usize), [COUNT, 0]);
-            old.attach(Program::Second);
+            old.attach(Program::SECOND);
             reuseport::leave(&old.socket).unwrap();
             assert_eq!(reuseport::queued(&old.socket).unwrap(), None);
             let expected = if migrate { COUNT } else { 0 };
@@ -176,16 +183,16 @@ fn who_listens_again_comes_last() {
         sides[0].listen();
         for swap in 0..50 {
             let (serving, candidate) = (swap % 2, (swap + 1) % 2);
-            sides[serving].attach(Program::Gate);
+            sides[serving].attach(Program::GATE);
             sides[candidate].listen();
             let both = [&sides[0], &sides[1]];
             assert_eq!(taken_by(USERS[0], both), serving, "swap {swap}: users at the gate");
             assert_eq!(taken_by(PROBE_ADDRESS, both), candidate, "swap {swap}: probes");
-            sides[serving].attach(Program::Second);
+            sides[serving].attach(Program::SECOND);
             assert_eq!(taken_by(USERS[0], both), candidate, "swap {swap}: switched");
             reuseport::leave(&sides[serving].socket).unwrap();
             assert_eq!(taken_by(USERS[0], both), candidate, "swap {swap}: alone");
-            sides[candidate].attach(Program::First);
+            sides[candidate].attach(Program::FIRST);
             assert_eq!(taken_by(USERS[0], both), candidate, "swap {swap}: at rest");
         }
     });
@@ -201,13 +208,13 @@ fn the_order_is_made_again() {
         let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
         let (serving, candidate) = (Side::bound(address), Side::bound(address));
         serving.listen();
-        serving.attach(Program::Gate);
+        serving.attach(Program::GATE);
         candidate.listen();
         sys::rendezvous::shut_down(serving.socket.as_fd()).unwrap();
         // Its tenant's doing; listening again alone would make it the second.
         reuseport::leave(&candidate.socket).unwrap();
         serving.listen();
-        serving.attach(Program::Gate);
+        serving.attach(Program::GATE);
         candidate.listen();
         assert_eq!(taken_by(USERS[0], [&serving, &candidate]), 0);
         assert_eq!(taken_by(PROBE_ADDRESS, [&serving, &candidate]), 1);
@@ -218,6 +225,6 @@ fn the_order_is_made_again() {
 #[test]
 fn a_plain_socket_is_refused() {
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
-    reuseport::attach(&plain, Program::First).expect_err("no group");
+    reuseport::attach(&plain, Program::FIRST).expect_err("no group");
     assert_eq!(reuseport::queued(&plain).unwrap(), Some(0));
 }
