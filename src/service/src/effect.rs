@@ -68,9 +68,9 @@ pub enum Effect {
         app: String,
         /// Chosen by the machine; the answer carries it.
         request: u64,
-        /// Whose sockets are index 0; bound, kept and listening if they were not. Those of the
-        /// other side listen behind them or not at all: if they are found in front, they leave
-        /// and join again.
+        /// Who the program means by the first; bound, kept and listening if they were not. Those of
+        /// the other side listen behind them or not at all; if they are found in front, since the
+        /// first were shut down meanwhile, the shell turns the program round.
         first: Side,
         /// What steers new connections.
         program: Program,
