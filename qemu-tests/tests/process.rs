@@ -21,7 +21,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 42] = [
+const TESTS: [Test; 43] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -46,6 +46,7 @@ const TESTS: [Test; 42] = [
     ("swap-overlap-commits", swaps::overlap_commits),
     ("swap-restart-commits", swaps::restart_commits),
     ("swap-bad-releases", swaps::bad_releases_are_taken_back),
+    ("swap-under-load", swaps::no_request_fails),
     ("swap-first-closure", swaps::the_first_closure_of_an_app),
     ("swap-agent-killed", swaps::agent_killed_at_each_state),
     ("swap-agent-killed-restart", swaps::agent_killed_at_each_state_of_a_restart),

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, AppHost, Release};
 use qemu_tests::cache::Fault;
-use qemu_tests::contained::{Output, Place};
+use qemu_tests::contained::{Output, PATIENCE, Place};
+use qemu_tests::load;
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 use std::process::Child;
@@ -92,6 +93,33 @@ pub fn restart_commits() -> Result<()> {
     let (host, second) = host_with_second(&more)?;
     expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
     ensure_serves(&host, "web-2", &second)
+}
+
+/// Proof: a load of a fixed rate, without retries, goes on while the app is swapped forth and back,
+/// with agent and supervisor killed in the middle of one; not one request fails, and both versions
+/// answered some of them. In both strategies.
+pub fn no_request_fails() -> Result<()> {
+    for more in ["", "strategy = \"restart\"\n"] {
+        let (host, second) = host_with_second(&format!("{QUICK}{more}"))?;
+        let target = ([127, 0, 0, 1], host.port).into();
+        let plan = load::Plan::new(target, "users", 100, 300);
+        let load = load::start(plan.patient())?;
+        ensure!(load.answered(50, PATIENCE), "the load runs");
+        expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
+        let mut caller = host.begin(&["swap", APP, &host.first])?;
+        await_records(&host, 7, &mut caller)?;
+        host.kill_agent()?;
+        host.host.kill_supervisor()?;
+        ensure!(caller.wait()?.code() == Some(COMMITTED), "{}", said(&host));
+        expect(&host, &host.swap(&second, &["--force"])?, COMMITTED)?;
+        let report = load.stop();
+        ensure!(report.failed == 0, "{more:?}: {report:?}\n{}", said(&host));
+        for version in ["web-1", "web-2"] {
+            ensure!(report.versions.contains_key(version), "{version} answered: {report:?}");
+        }
+        ensure_serves(&host, "web-2", &second)?;
+    }
+    Ok(())
 }
 
 /// Proof: for each kind of a bad release: exit 10, the first one serves, its own log shows that no

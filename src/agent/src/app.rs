@@ -252,6 +252,11 @@ impl Task {
         if let Event::Done { ticket, .. } | Event::Failed { ticket, .. } = &event {
             self.begun.remove(ticket);
         }
+        let is_commit =
+            matches!(&event, Event::Done { answer: rollout::Answer::Committed { .. }, .. });
+        if is_commit {
+            self.app.look_ahead(&self.tools).await;
+        }
         let effects = self.app.machine.borrow_mut().step(now(), event);
         self.carry_out(effects).await;
     }
