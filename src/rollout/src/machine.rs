@@ -251,6 +251,10 @@ impl Machine {
     }
 
     fn persist(&mut self) {
+        if !self.owed.is_empty() {
+            // What is owed comes before the record that takes it for done.
+            self.pay();
+        }
         let bytes = if self.dry_run {
             // A dry run is nothing to remember.
             Record { swap: None, ..self.record.clone() }.encode()

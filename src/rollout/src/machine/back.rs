@@ -3,7 +3,7 @@
 use super::ask::{Mode, Verdict};
 use super::tell::{cut, label, seconds};
 use super::{Machine, Verb};
-use crate::effect::{Effect, HookKind, RootRole};
+use crate::effect::{Effect, HookKind};
 use crate::limits::{BACK_GATE_MS_MIN, FAILED_MAX, HISTORY_MAX, HOOK_DEADLINE_MS, HOOK_LEASE_MS};
 use crate::policy::{Strategy, expand};
 use crate::record::{Back, FailedPath, Origin, State, Swap};
@@ -248,8 +248,7 @@ impl Machine {
             self.bar(outcome.failed_at.unwrap_or(Step::Start), outcome.reason.clone());
         }
         if let Some(path) = running.filter(|_| !is_untouched) {
-            self.record.book.running = Some(path.clone());
-            self.effects.push(Effect::Root { role: RootRole::Running, path });
+            self.record.book.running = Some(path);
         }
         self.finish(outcome);
     }
@@ -293,10 +292,7 @@ impl Machine {
         let was_dry = self.dry_run;
         self.close(outcome);
         if !was_dry {
-            self.effects.push(Effect::Unroot { role: RootRole::Target });
-            if self.record.book.running.is_none() {
-                self.effects.push(Effect::Unroot { role: RootRole::Running });
-            }
+            self.settle_roots();
         }
         self.effects.push(Effect::Report(report));
     }

@@ -110,6 +110,7 @@ impl Machine {
     pub(super) fn pay(&mut self) {
         if self.record.swap.is_none() || self.dry_run {
             // As it would be done by an agent that starts now.
+            self.owed.clear();
             self.owed_retry.iter_mut().for_each(|retry| retry.at_ns = u64::MAX);
             self.persist();
             self.settle_roots();
