@@ -55,7 +55,8 @@ in
         exec = [ "${config.rollinit.package}/bin/rollinit-agent" ];
         control = "admin";
         listen = [ { name = "varlink"; unix = "/run/rollinit/agent"; mode = "0666"; } ];
-        restart.policy = "always";
+        # Whoever waits for a swap waits for the agent.
+        restart = { policy = "always"; backoffMax = "2s"; };
         limits.cpuWeight = 1000;
       };
     };

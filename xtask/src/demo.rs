@@ -25,6 +25,9 @@ const SECONDS: u64 = 900;
 /// Answers between two swaps.
 const ANSWERS: u64 = 20;
 
+/// Letters of what was seen, in a line of a table.
+const SEEN_MAX: usize = 90;
+
 /// Ports of the two apps: `web` is swapped by overlap, `shop` by restart.
 const WEB: u16 = 8080;
 const SHOP: u16 = 8081;
@@ -61,7 +64,10 @@ struct Table {
 
 impl Table {
     fn add(&mut self, claim: impl Into<String>, holds: bool, seen: impl Into<String>) {
-        let (claim, seen) = (claim.into(), seen.into());
+        let (claim, mut seen) = (claim.into(), seen.into());
+        if let Some((end, _)) = seen.char_indices().nth(SEEN_MAX) {
+            seen.replace_range(end.., "...");
+        }
         eprintln!("  {} {claim}: {seen}", if holds { "ok " } else { "NOT" });
         self.rows.push(Row { claim, seen, holds });
     }
@@ -144,7 +150,9 @@ fn parts(host: &mut Host, table: &mut Table) -> Result<()> {
         let supervisor = View::settled(&mut host.guest.agent, PATIENCE)?.supervisor_pid()?;
         kill(host, table, "supervisor", "v2", "switch", supervisor)
     })?;
-    println!("\n{}", host.guest.agent.rollinit(&["generations", "web"])?);
+    for question in [["generations", "web"], ["swaps", "web"]] {
+        println!("\n$ rollinit {}\n{}", question.join(" "), host.guest.agent.rollinit(&question)?);
+    }
     step("the loads' own count, and the apps'", || {
         end(host, table, web, "web")?;
         end(host, table, shop, "shop")

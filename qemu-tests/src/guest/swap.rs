@@ -95,7 +95,9 @@ impl Swapped {
     #[must_use]
     pub fn steps(&self) -> Vec<(&str, u64)> {
         let mut steps: Vec<(&str, u64)> = Vec::new();
-        for progress in &self.progress {
+        // What is still to come is announced, too.
+        let begun = self.progress.iter().filter(|progress| progress["state"] != "pending");
+        for progress in begun {
             let (step, elapsed_ms) = (&progress["step"], &progress["elapsed_ms"]);
             let (step, elapsed_ms) =
                 (step.as_str().unwrap_or(""), elapsed_ms.as_u64().unwrap_or(0));
