@@ -125,7 +125,9 @@ fn serves_as_told(world: &World, last: &Summary) {
             // One that waited and never began says nothing about what there is.
             let is_linked = profile == Some(&last.to.path);
             assert!(from.is_none() || !is_linked, "{outcome:?}: a boot starts the new version");
-            assert!(from.is_none() || is_well || !was_well(world, from), "{outcome:?}: not well");
+            let is_empty = is_booted && serving.is_none();
+            let is_fine = from.is_none() || is_well || is_empty || !was_well(world, from);
+            assert!(is_fine, "{outcome:?}: not well");
         }
         OutcomeKind::FailedBack => failed_back(world, last),
         OutcomeKind::NothingToDo => {}
