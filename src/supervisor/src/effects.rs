@@ -171,7 +171,7 @@ impl Shell {
         incarnation: u64,
         definition: &Definition,
     ) -> Result<Result<Ready, Failure>, PortError> {
-        let accounts = match identity::accounts() {
+        let accounts = match identity::accounts_for(definition) {
             Ok(accounts) => accounts,
             Err(error) => return Ok(Err(at("accounts")(error))),
         };

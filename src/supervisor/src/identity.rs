@@ -1,6 +1,7 @@
 //! Who a service runs as: names of its definition as numbers.
 
 use service::Definition;
+use service::definition::{Address, Listen};
 use std::path::Path;
 use sys::user::Accounts;
 
@@ -25,6 +26,19 @@ pub struct Unknown {
     pub step: &'static str,
     /// The name, for the log.
     pub name: String,
+}
+
+/// What a definition needs of the host's accounts: nothing, if it names nobody.
+///
+/// # Errors
+/// Those of [`accounts`].
+pub fn accounts_for(definition: &Definition) -> std::io::Result<Accounts> {
+    let owns_a_node = |listen: &Listen| matches!(listen.address, Address::Unix { .. });
+    let names_nobody = definition.user.is_none()
+        && definition.group.is_none()
+        && definition.groups.is_empty()
+        && !definition.listen.iter().any(owns_a_node);
+    if names_nobody { Ok(Accounts::default()) } else { accounts() }
 }
 
 /// The host's accounts now.

@@ -7,7 +7,6 @@ use port::request::Stdio;
 use port::{DecodeError, Limits, Numbers, ResourceLimit, Spawn, Strings};
 use service::definition::{Address, Kind, Listen};
 use service::{Definition, Place};
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -162,13 +161,9 @@ impl Prepared {
 /// Opens a service's working directory, so that the child need not walk a path.
 ///
 /// # Errors
-/// Those of stat(2) and open(2); `ENOTDIR`.
+/// Those of open(2): `ENOTDIR` if it is none.
 pub fn directory(definition: &Definition) -> io::Result<OwnedFd> {
-    // Nothing else is opened: a FIFO would hold us.
-    if !std::fs::metadata(&definition.directory)?.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
-    Ok(File::open(&definition.directory)?.into())
+    sys::files::open_directory(Path::new(&definition.directory))
 }
 
 /// Whether the service speaks sd_notify(3): then it gets a socket for it.

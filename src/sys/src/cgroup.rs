@@ -118,13 +118,21 @@ impl Root {
     /// # Errors
     /// Those of mkdirat(2) and openat2(2).
     pub fn make(&self, relative: &str) -> io::Result<Group> {
-        let ends = relative.match_indices('/').map(|(at, _)| at);
-        for end in ends.chain([relative.len()]) {
-            let mode = Mode::from_raw_mode(0o755);
-            match rustix::fs::mkdirat(&self.directory, &relative[..end], mode) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
+        let make = |path: &str| match rustix::fs::mkdirat(
+            &self.directory,
+            path,
+            Mode::from_raw_mode(0o755),
+        ) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match make(relative) {
+            // Rare: every call with a path costs the kernel a page.
+            Err(Errno::NOENT) => {
+                let ends = relative.match_indices('/').map(|(at, _)| at);
+                ends.chain([relative.len()]).try_for_each(|end| make(&relative[..end]))?;
             }
+            made => made?,
         }
         self.group(relative)
     }

@@ -3,8 +3,10 @@
 //! With the feature `forgetful` nothing is ever put onto the disk. That is for one test: a power
 //! cut must find a store and a swap's journal broken then, else it proves nothing when it does not.
 
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What is free on a file system for a process without privilege.
@@ -29,6 +31,15 @@ pub fn free(path: &Path) -> io::Result<Free> {
         inodes: (volume.f_files > 0).then_some(volume.f_favail),
         block_bytes: volume.f_frsize,
     })
+}
+
+/// Opens a directory to be somebody's working directory (`O_PATH`). What is none is not opened.
+///
+/// # Errors
+/// Those of open(2): `ENOTDIR` if it is no directory.
+pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// Puts what was written to `file` onto its disk.
