@@ -1,6 +1,6 @@
 //! The way forward: what follows from each state, and what comes of it.
 
-use super::tell::{label, seconds};
+use super::tell::{label, seconds, time_of_day};
 use super::{Machine, Verb, ask};
 use crate::effect::{Effect, HookKind, RootRole};
 use crate::event::{Failure, Fault, Plan};
@@ -198,7 +198,8 @@ impl Machine {
         if swap.is_reverse() {
             return self.enter(State::Baked);
         }
-        self.tell(Step::Switch, StepState::Ok, "new connections go to it", None);
+        let text = format!("{}  new connections go to it", time_of_day(self.now.wall_ms));
+        self.tell(Step::Switch, StepState::Ok, &text, None);
         self.enter(State::Switched);
     }
 

@@ -274,11 +274,31 @@ pub(super) fn label(release: &crate::Release) -> String {
     }
 }
 
+/// The time of the day in UTC, to find the moment again in the logs of others.
+pub(super) fn time_of_day(wall_ms: u64) -> String {
+    let (seconds, ms) = (wall_ms / 1000, wall_ms % 1000);
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    format!("{:02}:{:02}:{:02}.{ms:03}", hours % 24, minutes % 60, seconds % 60)
+}
+
 /// A duration for people.
 pub(super) fn seconds(duration_ms: u64) -> String {
     if duration_ms.is_multiple_of(1000) {
         format!("{}s", duration_ms / 1000)
     } else {
         format!("{}.{}s", duration_ms / 1000, duration_ms % 1000 / 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 20,000 days and a moment; a day's last millisecond.
+    #[test]
+    fn a_time_of_the_day_is_read_off_a_clock() {
+        let day_ms = 86_400_000;
+        assert_eq!(time_of_day(20_000 * day_ms + 50_531_482), "14:02:11.482");
+        assert_eq!(time_of_day(day_ms - 1), "23:59:59.999");
     }
 }
