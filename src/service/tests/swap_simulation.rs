@@ -146,6 +146,8 @@ struct Known {
     admitted: BTreeSet<String>,
     /// Its group could not be steered when it was last tried.
     refused: bool,
+    /// What served before each swap, by its id: a late verb may begin one anew.
+    before: BTreeMap<String, Option<String>>,
     /// Number of the newest swap.
     swap: u32,
 }
@@ -246,7 +248,7 @@ impl World {
         self.machine = machine;
         self.pid1.events_replaced();
         for known in self.apps.values_mut() {
-            known.group.awaited = None;
+            known.group.forget();
         }
         effects
     }
@@ -267,11 +269,11 @@ impl World {
             }
             Effect::Group { app, request, first, program } => {
                 let failure = self.refuse.then(|| "no".to_owned());
-                let live = Side::BOTH.map(|side| self.runs(&side.key(&app)));
                 let known = self.apps.get_mut(&app).expect("an app");
                 known.refused = failure.is_some();
+                known.group.ask(first, program);
                 if failure.is_none() {
-                    known.group.arrange(first, program, |side| live[side.index()]);
+                    self.arrange(&app);
                 }
                 self.caused.push_back(Event::Grouped { app, request, failure });
             }
@@ -282,7 +284,32 @@ impl World {
         }
     }
 
+    fn arrange(&mut self, app: &str) {
+        let view = self.view(app);
+        let runs = [Some(view.serving), view.candidate];
+        let lives =
+            |side| runs.iter().flatten().any(|run| run.side == side && run.view.pid.is_some());
+        self.apps.get_mut(app).expect("an app").group.arrange(lives);
+    }
+
+    /// The shell arranges the sockets of a side before PID 1 has them listen; if it cannot, PID 1
+    /// never hears of the spawn.
+    fn arrange_for(&mut self, key: &str) -> Result<(), ()> {
+        let Place::Side { app, .. } = self.machine.place(key) else { return Ok(()) };
+        if self.refuse && self.apps[app].group.is_asked() {
+            return Err(());
+        }
+        let app = app.to_owned();
+        self.arrange(&app);
+        Ok(())
+    }
+
     fn spawn(&mut self, key: &str, incarnation: u64) {
+        if self.arrange_for(key).is_err() {
+            let (key, step, errno) = (key.to_owned(), "listen: no".to_owned(), 0);
+            self.caused.push_back(Event::SpawnFailed { key, incarnation, step, errno });
+            return;
+        }
         let definition = self.machine.definition(key).expect("something to run").clone();
         self.pid1.spawn(key, incarnation);
         let id = (key.to_owned(), incarnation);
@@ -320,17 +347,17 @@ impl World {
         sides
     }
 
-    /// Users reach a side that was admitted. A tenant that shut its socket excuses what follows
-    /// until somebody hears of it.
+    /// Users reach a side that was admitted, unless the tenant of the one that serves shut its own
+    /// socket and nobody has heard of it.
     fn check_users(&self) {
         for view in self.machine.apps() {
-            let known = &self.apps[&view.name];
-            if view.name == "job" || !known.group.shut.is_empty() {
+            let group = &self.apps[&view.name].group;
+            if view.name == "job" || group.shut.contains(&view.serving.side) {
                 continue;
             }
-            if let Some(side) = known.group.users() {
+            if let Some(side) = group.users() {
                 let allowed = self.allowed(&view);
-                assert!(allowed.contains(&side), "users reach {side}: {view:?} {known:?}");
+                assert!(allowed.contains(&side), "users reach {side}: {view:?} {group:?}");
             }
         }
     }
@@ -340,10 +367,10 @@ impl World {
             Effect::Spawn { key, .. } => {
                 assert!(self.pid1.shutdown.is_none(), "{key} starts after the end");
                 let Place::Side { app, side } = self.machine.place(key) else { return };
-                let known = &self.apps[app];
+                let group = &self.apps[app].group;
                 if app != "job" && !self.allowed(&self.view(app)).contains(&side) {
-                    assert_eq!(known.group.program, Some(Program::Gate), "{key} is not gated");
-                    assert_eq!(known.group.listening.first(), Some(&side.other()), "{known:?}");
+                    assert_eq!(group.program, Some(Program::Gate), "{key} is not gated");
+                    assert_eq!(group.users(), Some(side.other()), "{group:?}");
                 }
             }
             Effect::Stop { key, incarnation, .. } => {
@@ -357,7 +384,7 @@ impl World {
         }
     }
 
-    /// Who leaves for a swap has no users any more.
+    /// Who leaves for a swap has no users any more, unless the other one's tenant shut its socket.
     fn check_stop(&self, key: &str) {
         let Place::Side { app, side } = self.machine.place(key) else { return };
         let view = self.view(app);
@@ -374,7 +401,7 @@ impl World {
             return;
         }
         let group = &self.apps[app].group;
-        if group.shut.is_empty() {
+        if !group.shut.contains(&side.other()) {
             assert_ne!(group.users(), Some(side), "{key} is stopped with its users: {group:?}");
         }
     }
@@ -418,7 +445,7 @@ impl World {
             }
             SwapVerb::Abandon if *outcome == Outcome::Done => {
                 assert!(view.swap.is_none() && alone(known), "{view:?} {known:?}");
-                assert_ne!(view.serving.closure, Some(closure(swap)));
+                assert_eq!(Some(&view.serving.closure), known.before.get(swap));
                 let other = serving.other();
                 assert!(!self.runs(&other.key(app)), "{other} is still there");
             }

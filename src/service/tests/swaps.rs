@@ -318,6 +318,29 @@ fn a_supervisor_dies_in_a_swap() {
     assert_eq!(last.closures(), (Some("/s/v2".to_owned()), None));
 }
 
+/// A supervisor dies when a spawn is remembered and PID 1 has not heard of it. The side that serves
+/// is asked for again, but only after its group: a socket that its tenant shut would stand behind
+/// the candidate's, with users on a side that passed no gate. A candidate waits for its group.
+#[test]
+fn a_lost_spawn_of_a_side_comes_after_its_group() {
+    let mut host = Host::up("web", WEB);
+    host.swap(1, "web", "A", prepare("/s/v2"));
+    let (mut next, effects) = host.die(vec![run("web.0", 1)]);
+    assert_eq!((effects, &next.groups[..]), (vec![spawn("web.1", 2)], &[GATE][..]));
+    next.started("web.1", 2);
+    next.ended("web.0", 1, 256, Cause::Own);
+    assert_eq!(next.wait(100), [spawn("web.0", 2)]);
+    let effects = next.taken_over(vec![run("web.1", 2)]);
+    let acts = effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Group { .. } | Effect::Spawn { .. }));
+    let acts: Vec<_> = acts.collect();
+    let [Effect::Group { first: Side::Zero, program: Program::Gate, .. }, again] = acts[..] else {
+        panic!("{acts:?}")
+    };
+    assert_eq!(*again, spawn("web.0", 2));
+}
+
 /// The app among services: it is required by name and shown once; a stop stops both sides, what
 /// requires it first; a start brings both back; a swap of a stopped app is refused.
 #[test]

@@ -213,7 +213,10 @@ impl Machine {
             let lost = matches!(memory.phase, Phase::Starting { .. }) && !seen;
             if lost && !matches!(self.place(&key), Place::Task { .. }) {
                 let incarnation = memory.incarnation;
-                if self.definition(&key).is_some() {
+                // A candidate starts anew, once its group is in order; a side that serves has it
+                // asked for first: PID 1 has its sockets listen behind the candidate's.
+                if self.definition(&key).is_some() && self.side_waits(&key).is_none() {
+                    self.regroup_now(&key);
                     self.effects.push(Effect::Spawn { key, incarnation });
                 } else {
                     self.enter(&key, Phase::Idle);

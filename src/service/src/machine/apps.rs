@@ -33,6 +33,9 @@
 //!
 //! - No candidate is spawned before the group was brought into order for this very spawn (the old
 //!   side's tenant may have shut its sockets, and a candidate would be in front).
+//! - A spawn that was lost with a supervisor is no exception: the next one has a serving side's
+//!   group brought into order first (PID 1 would have a shut socket listen behind the candidate's),
+//!   and spawns a candidate anew.
 //! - No side is stopped before the program that sends users elsewhere is in force.
 //! - A side that ended or starts again during an overlap has the group brought into order anew: its
 //!   tenant may have shut its sockets.

@@ -51,11 +51,12 @@ impl World {
         }
     }
 
-    /// The tenant of some side shuts its socket.
+    /// The tenant of some side, or what it left behind, shuts its socket.
     fn shut(&mut self, pick: u8) {
-        let running = |known: &&pid1::Known| known.run.state == RunState::Running;
+        let holds =
+            |known: &&pid1::Known| known.run.state != RunState::Starting && !known.is_stopped();
         let keys: Vec<String> =
-            self.pid1.runs.values().filter(running).map(|known| known.run.key.clone()).collect();
+            self.pid1.runs.values().filter(holds).map(|known| known.run.key.clone()).collect();
         let Some(key) = keys.get(usize::from(pick) % keys.len().max(1)) else { return };
         if let Place::Side { app, side } = self.machine.place(key) {
             self.apps.get_mut(app).expect("an app").group.shut(side);
@@ -86,6 +87,11 @@ impl World {
     fn say(&mut self, app: &str, swap: String, verb: SwapVerb) {
         if verb == SwapVerb::Admit {
             self.apps.get_mut(app).expect("an app").admitted.insert(swap.clone());
+        }
+        let view = self.view(app);
+        if matches!(verb, SwapVerb::Prepare { .. }) && view.swap.is_none() {
+            let known = self.apps.get_mut(app).expect("an app");
+            known.before.insert(swap.clone(), view.serving.closure);
         }
         let id = self.open(app, &swap, Some(verb.clone()));
         self.step(Event::Swap { id, app: app.to_owned(), swap, verb });

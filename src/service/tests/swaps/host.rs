@@ -137,6 +137,22 @@ impl Host {
 
     /// Another supervisor takes over with these runs.
     pub fn die(&self, runs: Vec<Run>) -> (Self, Vec<Effect>) {
+        let closures = Self::other_closures();
+        Self::take_over(self.files.clone(), self.snapshot(runs), &closures, self.now)
+    }
+
+    /// All that another supervisor would do at once with these runs, in its order.
+    pub fn taken_over(&self, runs: Vec<Run>) -> Vec<Effect> {
+        let loaded = definition::load(self.files.clone());
+        Machine::new(loaded, self.snapshot(runs), &Self::other_closures(), self.now).1
+    }
+
+    /// What a profile points to by then is of no interest.
+    fn other_closures() -> BTreeMap<String, String> {
+        BTreeMap::from([("web".to_owned(), "/s/other".to_owned())])
+    }
+
+    fn snapshot(&self, runs: Vec<Run>) -> Snapshot {
         let last = |key: &str| {
             let own = runs.iter().filter(|run| run.key == key).map(|run| run.incarnation);
             own.max().unwrap_or(0)
@@ -147,10 +163,7 @@ impl Host {
             memo: memo.clone(),
         });
         let keys = keys.collect();
-        let snapshot = Snapshot { keys, runs, shutting_down: false };
-        // What a profile points to now is of no interest.
-        let closures = BTreeMap::from([("web".to_owned(), "/s/other".to_owned())]);
-        Self::take_over(self.files.clone(), snapshot, &closures, self.now)
+        Snapshot { keys, runs, shutting_down: false }
     }
 }
 
