@@ -84,7 +84,11 @@ fn by_cargo(root: &Path, name: Option<&str>) -> Result<()> {
         &["--package", "qemu-tests", "--lib", "--bins", "--test", "load", "--test", "testapp"],
     ];
     parts.iter().try_for_each(|part| {
-        run(cargo(root).args(["test", "--locked"]).args(*part).args(["--"]).args(name))
+        run(cargo(root)
+            .args(["test", "--locked", "--no-fail-fast"])
+            .args(*part)
+            .args(["--"])
+            .args(name))
     })
 }
 
