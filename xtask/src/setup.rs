@@ -45,11 +45,6 @@ const NEEDS: [Need; 9] = [
         reason: "reads a guest's disk, for Nix to look at its store",
     },
     Need {
-        met: || Path::new("/usr/sbin/debugfs").exists() || has_program("debugfs"),
-        package: "e2fsprogs",
-        reason: "reads what is left on a guest's disk",
-    },
-    Need {
         met: || has_program("unshare"),
         package: "util-linux",
         reason: "pid and mount namespaces of `test process`",
