@@ -239,13 +239,21 @@ impl AppHost {
     }
 
     fn get(&self, path: &str) -> Result<String> {
+        let mut answer = String::new();
+        self.ask(path)?.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Sends a request; the connection, from which the answer may be read.
+    ///
+    /// # Errors
+    /// Nobody takes it.
+    pub fn ask(&self, path: &str) -> Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let head = "host: test\r\nx-id: test-1\r\nconnection: close";
         stream.write_all(format!("GET {path} HTTP/1.1\r\n{head}\r\n\r\n").as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        Ok(stream)
     }
 
     /// Requests that versions answered so far: a line `VERSION PID PATH ID` each.

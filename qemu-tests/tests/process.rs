@@ -21,7 +21,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 43] = [
+const TESTS: [Test; 44] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -44,6 +44,7 @@ const TESTS: [Test; 43] = [
     ("sides-listener-shut-down", sides::listener_shut_down),
     ("sides-tasks", sides::tasks),
     ("swap-overlap-commits", swaps::overlap_commits),
+    ("swap-drain-deadline", swaps::drain_deadline),
     ("swap-restart-commits", swaps::restart_commits),
     ("swap-bad-releases", swaps::bad_releases_are_taken_back),
     ("swap-under-load", swaps::no_request_fails),

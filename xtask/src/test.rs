@@ -84,11 +84,10 @@ fn by_cargo(root: &Path, name: Option<&str>) -> Result<()> {
         &["--package", "qemu-tests", "--lib", "--bins", "--test", "load", "--test", "testapp"],
     ];
     parts.iter().try_for_each(|part| {
-        run(cargo(root)
-            .args(["test", "--locked", "--no-fail-fast"])
-            .args(*part)
-            .args(["--"])
-            .args(name))
+        let mut command = cargo(root);
+        command.args(["test", "--locked", "--no-fail-fast"]).args(*part);
+        // One at a time: some count the descriptors or children of their process.
+        run(command.args(["--", "--test-threads", "1"]).args(name))
     })
 }
 

@@ -6,6 +6,7 @@ use qemu_tests::cache::Fault;
 use qemu_tests::contained::{Output, PATIENCE, Place};
 use qemu_tests::load;
 use serde_json::Value;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::process::Child;
 
@@ -84,6 +85,26 @@ pub fn overlap_commits() -> Result<()> {
     let generations: Value = serde_json::from_str(&generations)?;
     let count = generations["generations"].as_array().map_or(0, Vec::len);
     ensure!(count >= 2, "{generations}");
+    Ok(())
+}
+
+/// Proof: a user's request that takes half a minute is in the old release's hands when it is to go. The
+/// swap does not wait for it beyond the drain deadline: the cgroup is killed, the connection ends
+/// without an answer, and the swap is committed.
+pub fn drain_deadline() -> Result<()> {
+    let (host, second) =
+        host_with_second("[app.swap]\ndrain = \"1s\"\nbake = \"0s\"\nwatch = \"0s\"\n")?;
+    let mut slow = host.ask("/slow?ms=30000")?;
+    // Accepted in order: who was answered after it shows that it is in the app's hands.
+    ensure!(host.version()? == "web-1", "the old release answers");
+    expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
+    ensure_serves(&host, "web-2", &second)?;
+    let mut answer = String::new();
+    // Cut off: at its end, or reset.
+    let _ = slow.read_to_string(&mut answer);
+    ensure!(answer.is_empty(), "nobody was left to answer: {answer}");
+    let events = host.host.must(&["events"])?;
+    ensure!(events.contains("killed at its deadline"), "{events}");
     Ok(())
 }
 

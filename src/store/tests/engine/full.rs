@@ -3,6 +3,7 @@
 use super::fixture::{Fixture, Host, named, release};
 use qemu_tests::cache::Server;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -17,8 +18,12 @@ fn on_small_disk(inner: &str, options: &str) {
     let folder = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
     let script = "mount -t tmpfs -o \"$2\" tmpfs \"$1\" && exec \"$3\" --exact --ignored \"$4\"";
+    // Root needs no user namespace, which it does not get in a chroot.
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let rights = if is_root { "--mount" } else { "--mount --map-root-user" };
     let output = Command::new("unshare")
-        .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
+        .args(rights.split(' '))
+        .args(["sh", "-c", script, "sh"])
         .arg(folder.path())
         .arg(options)
         .arg(program)
