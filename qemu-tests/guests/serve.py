@@ -24,6 +24,7 @@ def serve(environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     else:
         query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
+        # No wait for anything: /slow?ms=N is slow on purpose, so that requests are under way.
         time.sleep(int(query.get("ms", ["0"])[0]) / 1000)
         words = f"id={identity} instance={os.getpid()} count={count} version=@version@\n"
         body = words.encode()

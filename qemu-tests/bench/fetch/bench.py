@@ -98,6 +98,7 @@ def serve(folder, nginx):
             socket.create_connection(("127.0.0.1", port)).close()
             return server, f"http://127.0.0.1:{port}"
         except ConnectionRefusedError:
+            # Nginx tells nobody when it listens, and its pid file comes before that.
             time.sleep(0.05)
     sys.exit("nginx does not listen")
 

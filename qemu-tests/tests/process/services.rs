@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Proof: the kernel's own account of a service's process, read from outside: no signal ignored or
 /// blocked, no descriptor but the standard streams, its own cgroup, user, directory and limits, and
-/// no variable but those that docs/supervisor.md names and its own. The program is sleep(1), which changes none
-/// of it.
+/// no variable but those that docs/supervisor.md names and its own. The program is coreutils' `sleep`,
+/// as one that changes none of it; nobody waits for its end.
 pub fn born_clean() -> Result<()> {
     let mut host = Contained::prepare()?;
     let sleep = ["/bin/sleep", "1000"];

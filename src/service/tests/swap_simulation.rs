@@ -17,7 +17,7 @@
 mod group;
 #[path = "swap_simulation/life.rs"]
 mod life;
-#[allow(dead_code, reason = "some of it serves the other simulation alone")]
+#[allow(dead_code, reason = "tests/simulation.rs, another program, uses what is unused here")]
 #[path = "simulation/pid1.rs"]
 mod pid1;
 

@@ -16,7 +16,7 @@ fn crash(fault: &str) -> Output {
 
 /// Not a test: the process that faults. Ends by the fault, or with success if it survived.
 #[test]
-#[ignore = "dies on purpose: the tests below start it in a process of its own"]
+#[ignore = "dies on purpose; every test below starts it, in a process of its own, so it does run"]
 fn helper() {
     let Ok(fault) = std::env::var(VARIABLE) else { return };
     // Tests run on a thread of their own; an alternate stack belongs to a thread.

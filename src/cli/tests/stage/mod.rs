@@ -1,6 +1,7 @@
 //! What tests of the command line share: running it, and comparing its screens.
 
-#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part; a panic is its verdict.
+#![allow(dead_code, reason = "compiled into each test program, which uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a panic is the test's verdict")]
 
 use std::path::Path;
 use std::process::{Command, Output};

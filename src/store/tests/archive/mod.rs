@@ -1,5 +1,7 @@
 //! Archives for tests: small trees to draw, and words to put together against the grammar.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, reason = "compiled into each test program, which uses a part of it")]
+#![allow(missing_docs, reason = "no interface: the tests beside it are its readers")]
+#![allow(clippy::unwrap_used, reason = "a panic is the test's verdict")]
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;

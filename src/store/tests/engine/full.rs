@@ -70,20 +70,23 @@ async fn refused_in_plan(judge: impl FnOnce(&Fault) -> bool) {
     host.fetch(&caches, &named("edge-cases")).await.map(drop).unwrap_or(());
 }
 
+/// Not a test: half of `too_few_blocks_or_inodes_are_said_before_the_first_byte`.
 #[tokio::test]
-#[ignore = "run by the test above, on a small disk"]
+#[ignore = "needs a small disk, on which the test named above starts it; so it does run"]
 async fn inner_blocks() {
     refused_in_plan(|fault| matches!(fault, Fault::Space { .. })).await;
 }
 
+/// Not a test: half of `too_few_blocks_or_inodes_are_said_before_the_first_byte`.
 #[tokio::test]
-#[ignore = "run by the test above, on a small disk"]
+#[ignore = "needs a small disk, on which the test named above starts it; so it does run"]
 async fn inner_inodes() {
     refused_in_plan(|fault| matches!(fault, Fault::Inodes { .. })).await;
 }
 
+/// Not a test: half of `a_disk_that_becomes_full_in_the_middle_is_said_and_nothing_stays`.
 #[tokio::test]
-#[ignore = "run by the test above, on a small disk"]
+#[ignore = "needs a small disk, on which the test named above starts it; so it does run"]
 async fn inner_middle() {
     let fixture = Fixture::get();
     let cache = fixture.cache("zstd");

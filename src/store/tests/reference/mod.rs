@@ -1,6 +1,8 @@
 //! Debian's Nix as the reference, on a store of its own under a temporary directory: every command
 //! gets its store by its environment, so the machine's own is never opened.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, reason = "compiled into each test program, which uses a part of it")]
+#![allow(missing_docs, reason = "no interface: the tests beside it are its readers")]
+#![allow(clippy::unwrap_used, reason = "a panic is the test's verdict")]
 
 use std::ffi::OsStr;
 use std::fs::File;

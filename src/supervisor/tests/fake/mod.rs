@@ -1,7 +1,7 @@
 //! A PID 1 that starts nothing: it speaks the port, keeps what it is told to keep, and ends runs
 //! when the test says so. The test sees every request, in order.
 
-#![allow(dead_code)] // The fake speaks the whole port; the tests use a part of it.
+#![allow(dead_code, reason = "it speaks the whole port, of which each test program uses a part")]
 
 use port::event::{Cause, End, Started, Welcome};
 use port::limits::FRAME_BYTES_MAX;
