@@ -20,7 +20,6 @@ mod disk;
 mod ids;
 mod journal;
 mod limits;
-mod logging;
 mod options;
 mod peers;
 mod prober;
@@ -66,7 +65,11 @@ fn main() -> ExitCode {
         }
     };
     // Set once, here: nothing else in this process sets a subscriber.
-    let _ = tracing::subscriber::set_global_default(logging::Lines::new());
+    let _ = tracing::subscriber::set_global_default(logging::Lines::new(
+        // As a service its stderr is its log, which names it already.
+        sys::log_sink::LogSink::choose("rollinit-agent").unnamed_on_stderr(),
+        &["rollinit_agent", "store"],
+    ));
     // Before the first thread: each keeps the mounts it was born with.
     match sys::namespace::writable_alone(&options.root.join("nix/store")) {
         Ok(Writable::Already) => {}

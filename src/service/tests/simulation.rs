@@ -15,7 +15,7 @@
 #[path = "simulation/pid1.rs"]
 mod pid1;
 
-use pid1::{Pid1, RunId};
+use pid1::{Pid1, RunId, event_key};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use service::definition::{self, Kind, Loaded};
@@ -453,24 +453,6 @@ impl World {
             State::Broken => assert!(self.loaded.broken.contains_key(name), "{view:?}"),
             _ => panic!("not at rest: {view:?}"),
         }
-    }
-}
-
-fn event_key(event: &Event) -> &str {
-    match event {
-        Event::Started { key, .. }
-        | Event::SpawnFailed { key, .. }
-        | Event::Exited { key, .. }
-        | Event::Emptied { key, .. }
-        | Event::Stuck { key, .. }
-        | Event::Notified { key, .. }
-        | Event::Command { key, .. } => key,
-        Event::Swap { app, .. }
-        | Event::RunTask { app, .. }
-        | Event::RenewTask { app, .. }
-        | Event::Grouped { app, .. }
-        | Event::QueueEmpty { app, .. } => app,
-        Event::Power { .. } | Event::Tick => "",
     }
 }
 

@@ -487,24 +487,6 @@ impl World {
     }
 }
 
-fn event_key(event: &Event) -> &str {
-    match event {
-        Event::Started { key, .. }
-        | Event::SpawnFailed { key, .. }
-        | Event::Exited { key, .. }
-        | Event::Emptied { key, .. }
-        | Event::Stuck { key, .. }
-        | Event::Notified { key, .. }
-        | Event::Command { key, .. } => key,
-        Event::Swap { app, .. }
-        | Event::RunTask { app, .. }
-        | Event::RenewTask { app, .. }
-        | Event::Grouped { app, .. }
-        | Event::QueueEmpty { app, .. } => app,
-        Event::Power { .. } | Event::Tick => "",
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: ProptestConfig::default().cases.max(300),

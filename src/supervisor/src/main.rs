@@ -19,7 +19,6 @@ mod groups;
 mod history;
 mod identity;
 mod listeners;
-mod logging;
 mod logs;
 mod notify;
 mod port;
@@ -68,7 +67,11 @@ fn main() -> ExitCode {
         };
     }
     // Set once, here: nothing else in this process sets a subscriber.
-    let _ = tracing::subscriber::set_global_default(logging::Lines::new());
+    let _ = tracing::subscriber::set_global_default(logging::Lines::new(
+        // PID 1 of the kernel gives us /dev/null as stderr, and then the kernel's log is the place.
+        sys::log_sink::LogSink::choose("rollinit-supervisor"),
+        &["rollinit_supervisor"],
+    ));
     let settings = match Settings::read(|name| std::env::var_os(name)) {
         Ok(settings) => settings,
         Err(error) => {

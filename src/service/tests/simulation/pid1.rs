@@ -114,7 +114,7 @@ impl Pid1 {
                 self.keys.remove(&key);
                 self.ends_reported.retain(|(name, _), _| *name != key);
                 // Its notify sockets are gone with it.
-                self.queue.retain(|event| crate::event_key(event) != key);
+                self.queue.retain(|event| event_key(event) != key);
             }
             Effect::Memo { key, bytes } => {
                 assert!(bytes.len() <= MEMO_BYTES_MAX);
@@ -224,5 +224,24 @@ impl Pid1 {
             self.exit(&id, 9, true);
             self.empty(&id);
         }
+    }
+}
+
+/// Whom an event is of: events of one unit come in order.
+pub fn event_key(event: &Event) -> &str {
+    match event {
+        Event::Started { key, .. }
+        | Event::SpawnFailed { key, .. }
+        | Event::Exited { key, .. }
+        | Event::Emptied { key, .. }
+        | Event::Stuck { key, .. }
+        | Event::Notified { key, .. }
+        | Event::Command { key, .. } => key,
+        Event::Swap { app, .. }
+        | Event::RunTask { app, .. }
+        | Event::RenewTask { app, .. }
+        | Event::Grouped { app, .. }
+        | Event::QueueEmpty { app, .. } => app,
+        Event::Power { .. } | Event::Tick => "",
     }
 }

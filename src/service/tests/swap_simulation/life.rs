@@ -1,5 +1,6 @@
 //! What happens to the world: actions, and how it comes to rest.
 
+use super::pid1::event_key;
 use super::*;
 
 impl World {

@@ -70,21 +70,21 @@ async fn refused_in_plan(judge: impl FnOnce(&Fault) -> bool) {
     host.fetch(&caches, &named("edge-cases")).await.map(drop).unwrap_or(());
 }
 
-/// Not a test: half of `too_few_blocks_or_inodes_are_said_before_the_first_byte`.
+/// Not a test: what `too_few_blocks_or_inodes_are_said_before_the_first_byte` runs.
 #[tokio::test]
 #[ignore = "needs a small disk, on which the test named above starts it; so it does run"]
 async fn inner_blocks() {
     refused_in_plan(|fault| matches!(fault, Fault::Space { .. })).await;
 }
 
-/// Not a test: half of `too_few_blocks_or_inodes_are_said_before_the_first_byte`.
+/// Not a test: what `too_few_blocks_or_inodes_are_said_before_the_first_byte` runs.
 #[tokio::test]
 #[ignore = "needs a small disk, on which the test named above starts it; so it does run"]
 async fn inner_inodes() {
     refused_in_plan(|fault| matches!(fault, Fault::Inodes { .. })).await;
 }
 
-/// Not a test: half of `a_disk_that_becomes_full_in_the_middle_is_said_and_nothing_stays`.
+/// Not a test: what `a_disk_that_becomes_full_in_the_middle_is_said_and_nothing_stays` runs.
 #[tokio::test]
 #[ignore = "needs a small disk, on which the test named above starts it; so it does run"]
 async fn inner_middle() {

@@ -1,5 +1,8 @@
-//! The supervisor's own words: `tracing` events as lines of the kernel's log, or of stderr.
-//! `sys::log_sink` says what becomes of a line that is not taken at once.
+//! `logging`: what restartable daemons say, `tracing` events as lines of a log.
+//!
+//! Is: the one subscriber of supervisor and agent.
+//! May touch: a sink of `sys::log_sink`, which says what becomes of a line not taken at once.
+//! Never: wait for a reader, keep a line, filter what a daemon says of its own matters.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -9,16 +12,19 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// A subscriber without spans: the supervisor is one thread, and its lines name their object.
+/// A subscriber without spans: lines name their object.
 #[derive(Debug)]
-pub struct Lines(Mutex<LogSink>);
+pub struct Lines {
+    sink: Mutex<LogSink>,
+    ours: &'static [&'static str],
+}
 
 impl Lines {
-    /// PID 1 of the kernel gives us /dev/null as stderr, and then the kernel's log is the place; in
-    /// every other case somebody reads stderr.
+    /// Lines into `sink`. Crates whose names begin with one of `ours` say what they do; all others
+    /// speak of errors alone.
     #[must_use]
-    pub fn new() -> Self {
-        Self(Mutex::new(LogSink::choose("rollinit-supervisor")))
+    pub const fn new(sink: LogSink, ours: &'static [&'static str]) -> Self {
+        Self { sink: Mutex::new(sink), ours }
     }
 }
 
@@ -41,9 +47,9 @@ impl Visit for Text {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Libraries speak of errors alone: to zlink a caller that goes away is worth a warning.
-        let ours = metadata.target().starts_with("rollinit_supervisor");
-        *metadata.level() <= if ours { Level::INFO } else { Level::ERROR }
+        // To a library a caller that goes away is worth a warning; to people it is not.
+        let is_ours = self.ours.iter().any(|name| metadata.target().starts_with(name));
+        *metadata.level() <= if is_ours { Level::INFO } else { Level::ERROR }
     }
 
     fn new_span(&self, _attributes: &Attributes<'_>) -> Id {
@@ -62,7 +68,7 @@ impl Subscriber for Lines {
             Level::WARN => Priority::Warning,
             _ => Priority::Information,
         };
-        let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         sink.write(priority, &(text.message + &text.fields));
     }
 
