@@ -68,9 +68,12 @@ fn name_and_register(store: &Store, missing: &[Missing]) -> Result<()> {
     let mut named = Vec::with_capacity(missing.len());
     let done = name_all(store, missing, &mut named).and_then(|()| register(store, missing));
     if done.is_err() {
-        // Named and not valid: garbage, and still under our locks.
+        // Named and not valid: garbage, and still under our locks. A commit that failed by its sync
+        // may stand nevertheless; who cannot be asked about stays, for the next fetch to judge.
         for path in named {
-            let _ = remove(store, path.base_name().as_ref());
+            if !store.is_valid(path).unwrap_or(true) {
+                let _ = remove(store, path.base_name().as_ref());
+            }
         }
     }
     done
