@@ -124,6 +124,18 @@ impl Swapped {
         apps["apps"].get(0).cloned().context("one app")
     }
 
+    /// The app once no side of it is on its way up: a verb answers as soon as a program runs, and
+    /// that one says later that it is ready.
+    fn steady_app(&self) -> Result<Value> {
+        let mut steady = Value::Null;
+        self.host.until("no side of the app is starting", || {
+            steady = self.app()?;
+            let starting = |side: &str| steady[side]["state"] == "starting";
+            Ok(!starting("serving") && !starting("candidate"))
+        })?;
+        Ok(steady)
+    }
+
     /// A verb's parameters, with the version to prepare.
     fn order(&self, swap: &str, version: Option<&str>) -> Value {
         match version.map(|version| self.closure(version)) {
@@ -162,7 +174,7 @@ impl Swapped {
 
     /// At rest: this version serves alone, nothing is left of the other side, one socket listens.
     fn check_rest(&self, version: &str) -> Result<()> {
-        let app = self.app()?;
+        let app = self.steady_app()?;
         let wrong = || format!("{app}\n{}", self.host.said());
         ensure!(app["swap"].is_null() && app["candidate"].is_null(), wrong());
         ensure!(app["serving"]["closure"] == self.closure(version), wrong());
@@ -381,9 +393,9 @@ fn under_fire(
     reply.with_context(|| web.host.said())?;
     // A candidate may have come up between the answer and now.
     web.probe()?;
-    let before = web.app()?;
+    let before = web.steady_app()?;
     web.host.until("there is a supervisor to kill", || web.host.kill_supervisor())?;
-    let after = web.app()?;
+    let after = web.steady_app()?;
     ensure!(after == before, "{before}\nbecame\n{after}\n{}", web.host.said());
     Ok(())
 }
