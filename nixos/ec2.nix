@@ -1,0 +1,20 @@
+# A system for EC2: everything that a host there needs, and no service of anybody's own.
+#
+# The flake's `nixosConfigurations.ec2` and the test guest qemu-tests/guests/ec2.nix are this module
+# and no more than a few lines beside it. docs/ec2.md has the commands that make an AMI of it.
+{ lib, pkgs, ... }:
+{
+  networking.hostName = lib.mkDefault "ec2";
+
+  # Nitro: EBS volumes are NVMe, the network is ENA. Only what the root needs is for stage 1.
+  boot.initrd.kernelModules = [ "nvme" "ext4" ];
+  boot.kernelModules = [ "ena" ];
+  boot.kernelParams = [
+    # The serial console is the only one there is; EC2 keeps what is written to it.
+    "console=ttyS0"
+    # At once: the loader counts the try, and the next one may be another generation.
+    "panic=-1"
+    # An EBS volume that does not answer for a while is not broken: the largest value there is.
+    "nvme_core.io_timeout=4294967295"
+  ];
+}
