@@ -165,7 +165,7 @@ pub enum Fault {
         key: String,
     },
     /// The NAR is compressed in a way that is not read here.
-    #[error("its NAR is compressed with {0}, and only zstd and none are read here")]
+    #[error("its NAR is compressed with {0}, and only zstd, xz and none are read here")]
     Compression(String),
     /// The NAR has another hash.
     #[error("its NAR has hash {found} instead of {expected}")]
@@ -197,6 +197,9 @@ pub enum Fault {
         /// The most compressed bytes that are read for it.
         limit: u64,
     },
+    /// The compressed form asks for too large a dictionary.
+    #[error("its NAR needs a larger xz dictionary than is admitted")]
+    Dictionary,
     /// The compressed form asks for too large a window.
     #[error("its NAR needs a zstd window of {asked_bytes} bytes, and {limit_bytes} is the most")]
     Window {
@@ -301,6 +304,7 @@ impl Fault {
                 "do not trust this cache before you know why; then upload the path again"
             }
             Self::Window { .. } => "compress it with a level of at most 19, without --long",
+            Self::Dictionary => "compress it with xz level 6 at most, as `nix copy` does, or zstd",
             Self::Nar(_) => "do not trust this cache before you know what made this NAR",
             Self::Space { .. } | Self::Inodes { .. } | Self::Full => {
                 "make room: remove generations, `nix-store --gc`, or grow the disk"

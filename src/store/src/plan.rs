@@ -257,7 +257,7 @@ fn read(bytes: &[u8], path: &StorePath, caches: &Caches) -> std::result::Result<
         SignatureError::Wrong(key) => Fault::FalseSignature { key },
     })?;
     match &narinfo.compression {
-        Compression::None | Compression::Zstd => Ok(narinfo),
+        Compression::None | Compression::Zstd | Compression::Xz => Ok(narinfo),
         other => Err(Fault::Compression(other.to_string())),
     }
 }

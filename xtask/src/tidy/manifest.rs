@@ -49,6 +49,7 @@ pub const ROOMS: [Room; 20] = [
         rooms: &["sys"],
         hires: &[
             "ed25519-dalek",
+            "liblzma",
             "reqwest",
             "rusqlite",
             "rustls",

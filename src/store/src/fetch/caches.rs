@@ -33,7 +33,8 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// A cache that gives nothing for so long, over all tries, ends the fetch.
     pub give_up_after: Duration,
-    /// The largest zstd window that is admitted, in bytes. 8 MiB is that of `zstd -19`.
+    /// The largest zstd window, or dictionary of xz, that is admitted, in bytes. 8 MiB is that of
+    /// `zstd -19` and of xz as Nix calls it.
     pub window_bytes_max: u64,
     /// What all open decompressors may take together, in bytes.
     pub memory_bytes_max: u64,

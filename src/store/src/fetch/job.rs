@@ -260,6 +260,9 @@ impl Job {
                 let limit = self.caches.options().window_bytes_max;
                 Ok(Packing::Zstd { window: frame::window(first, limit)? })
             }
+            Compression::Xz => {
+                Ok(Packing::Xz { dictionary: self.caches.options().window_bytes_max })
+            }
             other => Err(Fault::Compression(other.to_string())),
         }
     }
@@ -269,7 +272,7 @@ impl Job {
     async fn admit(&self, packing: Packing, nar_size: u64) -> Option<OwnedSemaphorePermit> {
         let window = match packing {
             Packing::None => 0,
-            Packing::Zstd { window } => window.min(nar_size),
+            Packing::Zstd { window } | Packing::Xz { dictionary: window } => window.min(nar_size),
         };
         let needed = kib(window + UNPACKER_BYTES.min(UNPACKER_BYTES_MIN + nar_size));
         let needed = needed.min(self.memory_kib_max);

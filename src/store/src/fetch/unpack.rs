@@ -5,6 +5,7 @@ use crate::fetch::body::Body;
 use crate::fetch::frame;
 use crate::fetch::settle::settle;
 use crate::nar::{self, DumpError, Expected, NarError, UnpackError};
+use liblzma::stream as xz;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
@@ -24,6 +25,10 @@ pub(crate) enum Packing {
     Zstd {
         window: u64,
     },
+    /// With the largest dictionary that is admitted, in bytes.
+    Xz {
+        dictionary: u64,
+    },
 }
 
 /// Unpacks `body` as `name` in `folder`; on any error nothing of it is left.
@@ -40,6 +45,10 @@ pub(crate) fn unpack<B: AsRef<[u8]>>(
             let input = decoder(body, window).map_err(Fault::Io)?;
             nar::unpack(input, expected, folder, name)
         }
+        Packing::Xz { dictionary } => {
+            let input = xz_decoder(body, dictionary).map_err(Fault::Io)?;
+            nar::unpack(input, expected, folder, name)
+        }
     };
     unpacked.map(drop).map_err(|error| fault(error, expected))
 }
@@ -49,6 +58,22 @@ fn decoder<B: AsRef<[u8]>>(body: Body<B>, window: u64) -> io::Result<impl Read> 
     // A later frame that asks for more than the first one was admitted with is refused by zstd.
     decoder.window_log_max(frame::exponent(window))?;
     Ok(decoder)
+}
+
+/// What the decoder takes beside the dictionary, in bytes: tables and coders are some 64 KiB.
+const XZ_TABLES_BYTES: u64 = 256 << 10;
+
+/// The way of xz(1): one stream or several, and nothing after them.
+fn xz_decoder<B: AsRef<[u8]>>(body: Body<B>, dictionary: u64) -> io::Result<impl Read> {
+    let limit = dictionary.saturating_add(XZ_TABLES_BYTES);
+    let stream = xz::Stream::new_stream_decoder(limit, xz::CONCATENATED)?;
+    Ok(liblzma::bufread::XzDecoder::new_stream(body, stream))
+}
+
+/// Whether liblzma was asked for more memory than it was given.
+fn is_over_limit(source: &io::Error) -> bool {
+    let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<xz::Error>());
+    matches!(inner, Some(xz::Error::MemLimit))
 }
 
 fn fault(error: UnpackError, expected: &Expected) -> Fault {
@@ -67,6 +92,9 @@ fn fault(error: UnpackError, expected: &Expected) -> Fault {
             if source.kind() == io::ErrorKind::UnexpectedEof =>
         {
             Fault::Truncated { expected: size, found: at }
+        }
+        UnpackError::Nar(NarError::Input { source, .. }) if is_over_limit(&source) => {
+            Fault::Dictionary
         }
         UnpackError::Nar(NarError::Input { source, .. }) => Fault::Damaged(source.to_string()),
         UnpackError::Nar(NarError::TooLong { .. } | NarError::Trailing { .. }) => {

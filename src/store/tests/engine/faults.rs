@@ -4,6 +4,7 @@
 use super::fixture::{Cache, Fixture, Host, large, named, options, release};
 use qemu_tests::cache::{Fault, Server};
 use std::fs;
+use std::io::Read;
 use store::fetch::Caches;
 use store::hash::Sha256;
 use store::narinfo::Compression;
@@ -153,7 +154,7 @@ async fn wrong_hash() {
 /// The upload was cut: the cache serves what it has, and says so.
 #[tokio::test]
 async fn truncated() {
-    for compression in ["none", "zstd"] {
+    for compression in ["none", "zstd", "xz"] {
         let scene = Scene::new(compression).await;
         let url = scene.cache.narinfo(&own()).url;
         let length = fs::metadata(scene.cache.nar_file(&own())).unwrap().len();
@@ -173,12 +174,45 @@ async fn an_empty_file_instead_of_a_nar() {
 }
 
 #[tokio::test]
-async fn zstd_that_is_damaged_or_something_else() {
-    let scene = Scene::new("zstd").await;
+async fn compressed_bytes_that_are_something_else() {
+    for compression in ["zstd", "xz"] {
+        let scene = Scene::new(compression).await;
+        let url = scene.cache.narinfo(&own()).url;
+        scene.server.fail(&url, Fault::Replace(b"<html>not what was asked for</html>".to_vec()));
+        let error = scene.refused(|scene| scene.server.heal()).await;
+        assert!(matches!(error.fault, StoreFault::Damaged(_)), "{compression}: {error}");
+    }
+}
+
+/// What xz itself checks, its integrity sums, is damaged; and so is what comes after its end.
+#[tokio::test]
+async fn xz_that_is_damaged() {
+    let scene = Scene::new("xz").await;
     let url = scene.cache.narinfo(&own()).url;
-    scene.server.fail(&url, Fault::Replace(b"<html>not what was asked for</html>".to_vec()));
+    let whole = fs::read(scene.cache.nar_file(&own())).unwrap();
+    scene.server.fail(&url, Fault::Flip(whole.len() as u64 / 2));
     let error = scene.refused(|scene| scene.server.heal()).await;
     assert!(matches!(error.fault, StoreFault::Damaged(_)), "{error}");
+
+    let scene = Scene::new("xz").await;
+    let longer = [&whole[..], b"and something else"].concat();
+    fs::write(scene.cache.nar_file(&own()), longer).unwrap();
+    let error = scene.refused(|scene| scene.restore("xz")).await;
+    assert!(matches!(error.fault, StoreFault::Damaged(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_dictionary_larger_than_is_admitted() {
+    let scene = Scene::new("xz").await;
+    let mut nar = Vec::new();
+    let packed = fs::read(scene.cache.nar_file(&own())).unwrap();
+    liblzma::read::XzDecoder::new(&packed[..]).read_to_end(&mut nar).unwrap();
+    // Level 9 asks for 64 MiB, whatever is in it.
+    let mut wide = Vec::new();
+    liblzma::read::XzEncoder::new(&nar[..], 9).read_to_end(&mut wide).unwrap();
+    fs::write(scene.cache.nar_file(&own()), wide).unwrap();
+    let error = scene.refused(|scene| scene.restore("xz")).await;
+    assert!(matches!(error.fault, StoreFault::Dictionary), "{error}");
 }
 
 /// Neither a path nor its NAR; a later upload works at once (which `refused` sees).
@@ -210,17 +244,22 @@ async fn a_cache_that_forbids() {
     assert!(matches!(error.fault, StoreFault::Status { status: 403, .. }), "{error}");
 }
 
-/// The way Nix compresses by default; said by name, before the first byte.
+/// Said by name, before the first byte. Debian's Nix writes none such that is not read here.
 #[tokio::test]
 async fn a_compression_that_is_not_read_here() {
     let fixture = Fixture::get();
-    let cache = fixture.cache("xz");
+    let cache = fixture.cache("none");
+    let narinfo = cache.narinfo_file(&release("v1"));
+    let text = fs::read_to_string(&narinfo).unwrap();
+    let bzip2 = text.replace("Compression: none", "Compression: bzip2");
+    assert_ne!(bzip2, text);
+    fs::write(&narinfo, bzip2).unwrap();
     let server = Server::start(cache.path()).unwrap();
     let host = Host::new();
     let error = host.fetch(&fixture.caches(&[server.url()]), &release("v1")).await.unwrap_err();
-    assert!(matches!(&error.fault, StoreFault::Compression(name) if name == "xz"), "{error}");
+    assert!(matches!(&error.fault, StoreFault::Compression(name) if name == "bzip2"), "{error}");
     assert!(host.names().is_empty());
-    assert_eq!(server.requests(".nar.xz"), 0);
+    assert_eq!(server.requests("nar/"), 0);
 }
 
 /// A NAR's strings.

@@ -58,6 +58,12 @@ async fn a_zstd_cache_of_nix_is_fetched_and_nix_agrees() {
     fetched_as_nix_has_it("zstd").await;
 }
 
+/// The way Nix compresses by default, and cache.nixos.org.
+#[tokio::test]
+async fn an_xz_cache_of_nix_is_fetched_and_nix_agrees() {
+    fetched_as_nix_has_it("xz").await;
+}
+
 #[tokio::test]
 async fn an_uncompressed_cache_of_nix_is_fetched_and_nix_agrees() {
     fetched_as_nix_has_it("none").await;
