@@ -1,8 +1,8 @@
 # The part of nixpkgs' package set that nixos/ uses, made of unpacked Debian packages.
 #
 # Where `pkgs` is nixpkgs these come from there. What is used of either: runCommand, writeText,
-# busybox, nginx, e2fsprogs, util-linux (for sfdisk), linuxPackages.kernel with bzImage and
-# lib/modules, and rollinit's own; by test guests also python3 (with gunicorn) and nodejs. No
+# busybox, nginx, e2fsprogs, util-linux (for sfdisk), dosfstools, mtools, systemd (for its boot loader,
+# a file), linuxPackages.kernel with bzImage and lib/modules, and rollinit's own; by test guests also python3 (with gunicorn) and nodejs. No
 # compiler, no bash, no Perl; builders are busybox's shell.
 { debian        # the tree that debian.sh unpacked
 , interpreters  # the other one, with Python and Node
@@ -116,6 +116,13 @@ in
 
   e2fsprogs = gather "e2fsprogs" { files = [ "sbin/mke2fs" "sbin/debugfs" "sbin/e2fsck" ]; };
   util-linux = gather "util-linux" { files = [ "sbin/sfdisk" ]; };
+  dosfstools = gather "dosfstools" { files = [ "sbin/mkfs.vfat" ]; };
+  mtools = gather "mtools" { files = [ "usr/bin/mcopy" ]; };
+  # The boot loader alone, where nixpkgs' package has it.
+  systemd = runCommand "systemd-boot" { } ''
+    mkdir -p $out/lib/systemd/boot
+    cp -r ${debianTree}/usr/lib/systemd/boot/efi $out/lib/systemd/boot/
+  '';
   # Debian's own configuration files come along; its compiled-in directories are below /var.
   nginx = gather "nginx" {
     files = [ "usr/sbin/nginx" ];

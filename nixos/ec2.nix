@@ -6,6 +6,10 @@
 {
   networking.hostName = lib.mkDefault "ec2";
 
+  boot.loader.systemd-boot.enable = true;
+  # The journal stays as it is made, the disk grows.
+  rollinit.image.journalMiB = 64;
+
   # Nitro: EBS volumes are NVMe, the network is ENA. Only what the root needs is for stage 1.
   boot.initrd.kernelModules = [ "nvme" "ext4" ];
   boot.kernelModules = [ "ena" ];

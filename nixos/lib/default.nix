@@ -17,5 +17,6 @@ rec {
   etc = import ./etc.nix { inherit lib pkgs shellWord; };
   initrd = import ./initrd.nix { inherit lib pkgs shellWord; };
   toplevel = import ./toplevel.nix { inherit lib pkgs shellWord; };
+  esp = import ./esp.nix { inherit lib pkgs shellWord; };
   image = import ./image.nix { inherit lib pkgs shellWord; };
 }

@@ -1,7 +1,8 @@
-# A disk: GPT with one ext4 partition that holds a system and its closure. Same input, same bytes.
+# A disk: GPT with an ext4 partition, the last, that holds a system and its closure; before it, where
+# the system has a boot loader, the EFI system partition. Same input, same bytes.
 #
 # Needs no root, no loop device and no mount: mke2fs fills the file system from a directory, debugfs
-# then sets what that directory cannot carry (owners, all times). UUIDs, the hash seed and the clock
+# then sets what that directory cannot carry (owners, all times); mtools fill the FAT. UUIDs, the hash seed and the clock
 # are given, since each would otherwise be random or now. The tools are named by their whole path:
 # busybox's shell prefers its own applets (mke2fs is one) to what PATH leads to.
 { lib, pkgs, shellWord }:
@@ -10,11 +11,28 @@
 , diskUuid, fileSystemUuid
 , label ? "rollinit"
 , freeMiB ? 64                # room for what the guest writes
+, journalMiB ? 16
+, esp ? null                  # a directory for the EFI system partition
+, espPartitionUuid ? null, espMiB ? 0
 }:
+let
+  # The FAT's serial number: eight digits of the partition's UUID, which is all it has room for.
+  espSerial = builtins.substring 0 8 fileSystemUuid;
+  firmware = esp != null;
+  # In place: mkfs.vfat counts the offset in sectors and the size in KiB. Clusters of one sector:
+  # with fewer than 65525 of them a FAT32 is taken for a FAT16.
+  fillEsp = ''
+    ${pkgs.dosfstools}/bin/mkfs.vfat --invariant -F 32 -s 1 -n ESP -i ${espSerial} \
+      -h 2048 --offset 2048 $image $(( ${toString espMiB} * 1024 )) > log 2>&1 || { cat log >&2; exit 1; }
+    (cd ${esp} && ${pkgs.mtools}/bin/mcopy -s -i "$image@@1M" * ::)
+  '';
+in
 pkgs.runCommand "rollinit-image" {
   exportReferencesGraph = [ "closure" toplevel ];
   # mke2fs and debugfs take this for now; 1, as all files of a store have.
   E2FSPROGS_FAKE_TIME = "1";
+  # mtools take this for the times of their copies; 1980 is where FAT's calendar begins.
+  SOURCE_DATE_EPOCH = "315532800";
   # Our own, so that the host's cannot add to it.
   MKE2FS_CONFIG = pkgs.writeText "mke2fs.conf" ''
     [defaults]
@@ -72,17 +90,20 @@ pkgs.runCommand "rollinit-image" {
   kib=$(find $root -type f -exec stat -c %s {} + |
     awk '{ kib += int(($1 + 4095) / 4096) * 4 } END { print kib }')
   entries=$(find $root | wc -l)
-  mib=$(( (kib + entries * 5) / 1024 + 24 + ${toString freeMiB} ))
-  start=1
+  mib=$(( (kib + entries * 5) / 1024 + 8 + ${toString (journalMiB + freeMiB)} ))
+  start=${toString (if firmware then 1 + espMiB else 1)}
   mkdir -p $out
   image=$out/disk.img
   truncate -s $(( mib + start + 1 ))M $image
 
-  # "Root partition (x86-64)" of the Discoverable Partitions Specification (uapi-group.org).
+  # Of the Discoverable Partitions Specification (uapi-group.org).
   root_x86_64=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709
+  esp=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
   ${pkgs.util-linux}/bin/sfdisk --quiet $image <<END
   label: gpt
   label-id: ${diskUuid}
+  ${if !firmware then "" else
+    "start=1MiB, size=${toString espMiB}MiB, type=$esp, uuid=${espPartitionUuid}, name=ESP"}
   start=''${start}MiB, size=''${mib}MiB, type=$root_x86_64, uuid=${partitionUuid}, name=${label}
   END
 
@@ -91,7 +112,7 @@ pkgs.runCommand "rollinit-image" {
   now=lazy_itable_init=0,lazy_journal_init=0
   options=offset=$offset,root_owner=0:0,hash_seed=${fileSystemUuid},$now
   ${pkgs.e2fsprogs}/bin/mke2fs -q -t ext4 -N $(( entries + 16384 )) \
-    -L ${label} -U ${fileSystemUuid} -J size=16 -m 0 -E $options \
+    -L ${label} -U ${fileSystemUuid} -J size=${toString journalMiB} -m 0 -E $options \
     -d $root $image ''${mib}M
 
   # Owners and times. A store's files have time 1; the rest gets the same.
@@ -116,4 +137,5 @@ pkgs.runCommand "rollinit-image" {
     exit 1
   fi
   ${pkgs.e2fsprogs}/bin/e2fsck -fn "$partition" > log 2>&1 || { cat log >&2; exit 1; }
+  ${if firmware then fillEsp else ""}
 ''

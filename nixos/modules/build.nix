@@ -27,6 +27,21 @@ in
       default = "6f6c6c72-6e69-4974-8000-000000000003";
       description = "UUID of the root file system, and the seed of its directory hashes.";
     };
+    espPartitionUuid = mkOption {
+      type = uuid;
+      default = "6f6c6c72-6e69-4974-8000-000000000004";
+      description = "PARTUUID of the EFI system partition, where boot.loader makes one.";
+    };
+    espMiB = mkOption {
+      type = types.ints.positive;
+      default = 256;
+      description = "Size of that partition: kernel and initrd of each generation lie in it.";
+    };
+    journalMiB = mkOption {
+      type = types.ints.positive;
+      default = 16;
+      description = "Size of the root file system's journal; it does not grow with the disk.";
+    };
     freeMiB = mkOption {
       type = types.int;
       default = 64;
@@ -56,8 +71,9 @@ in
         system = "x86_64-linux";
       });
       image = functions.image {
-        inherit (config.system.build) toplevel;
-        inherit (config.rollinit.image) partitionUuid diskUuid fileSystemUuid freeMiB;
+        inherit (config.system.build) toplevel esp;
+        inherit (config.rollinit.image)
+          partitionUuid diskUuid fileSystemUuid freeMiB journalMiB espPartitionUuid espMiB;
       };
       commandLine = "init=${config.system.build.toplevel}/init ${
         builtins.concatStringsSep " " config.boot.kernelParams}";

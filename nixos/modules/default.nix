@@ -11,5 +11,6 @@
   ./kernel.nix
   ./host-name.nix
   ./packages.nix
+  ./boot-loader.nix
   ./build.nix
 ]

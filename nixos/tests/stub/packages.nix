@@ -21,6 +21,9 @@ in
   nginx = stub "nginx";
   e2fsprogs = stub "e2fsprogs";
   util-linux = stub "util-linux";
+  dosfstools = stub "dosfstools";
+  mtools = stub "mtools";
+  systemd = stub "systemd";
   linuxPackages.kernel = stub "linux";
   qemu = stub "qemu";
   glibc.static = stub "glibc-static";
