@@ -83,7 +83,20 @@ pub const ROOMS: [Room; 20] = [
         name: "cloud",
         folder: "src/cloud",
         rooms: &[],
-        hires: &["aws-sigv4", "quick-xml", "reqwest", "serde", "serde_json", "thiserror", "tokio"],
+        hires: &[
+            "aws-credential-types",
+            "aws-sigv4",
+            "aws-smithy-types",
+            "quick-xml",
+            "reqwest",
+            "rustls",
+            "rustls-native-certs",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "zeroize",
+        ],
     },
     Room {
         name: "imds",
@@ -125,8 +138,16 @@ pub const ROOMS: [Room; 20] = [
 ];
 
 /// Crates that tests may use anywhere (`[dev-dependencies]`), beside what the room itself hires.
-const TEST_HIRES: [&str; 6] =
-    ["libtest-mimic", "proptest", "serde_json", "tempfile", "tokio", "zlink"];
+const TEST_HIRES: [&str; 8] = [
+    "libtest-mimic",
+    "proptest",
+    "rcgen",
+    "serde_json",
+    "tempfile",
+    "tokio",
+    "tokio-rustls",
+    "zlink",
+];
 
 /// Rooms that tests may use anywhere: they are never linked into what ships.
 const TEST_ROOMS: [&str; 1] = ["qemu-tests"];

@@ -7,6 +7,7 @@ mod faults;
 mod fetch;
 mod fixture;
 mod full;
+mod https;
 mod image;
 mod profile;
 mod resume;
