@@ -6,6 +6,7 @@
 //! May touch: bytes and a module tree that it is pointed at; stage 1, the kernel through `sys`.
 //! Never: a shell, the clock, the name of the machine it runs on: same input, same bytes.
 
+pub mod alias;
 pub mod image;
 pub mod modules;
 pub mod newc;

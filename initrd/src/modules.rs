@@ -1,9 +1,10 @@
 //! Which kernel modules an image needs, and in which order they load.
 //!
 //! Reads what depmod(8) wrote beside the modules: `modules.dep` (each module and what it needs, the
-//! first to be loaded last), `modules.builtin` (what is in the kernel already) and
-//! `modules.softdep`. Sources: modules.dep(5), modprobe.d(5).
+//! first to be loaded last), `modules.builtin` (what is in the kernel already), `modules.softdep`
+//! and `modules.alias`. Sources: modules.dep(5), modprobe.d(5).
 
+use crate::alias::Aliases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -21,6 +22,7 @@ pub struct Index {
     builtin: BTreeSet<String>,
     /// By module name: modules that should be loaded before it, if they exist.
     soft: BTreeMap<String, Vec<String>>,
+    aliases: Aliases,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,13 +58,13 @@ impl Index {
             other => other,
         };
         let (builtin, soft) = (optional("modules.builtin")?, optional("modules.softdep")?);
-        Ok(Self::parse(&dependencies, &builtin, &soft))
+        Ok(Self::parse(&dependencies, &builtin, &soft, &optional("modules.alias")?))
     }
 
-    /// From the text of depmod's three files. Lines of another form are none of ours.
+    /// From the text of depmod's four files. Lines of another form are none of ours.
     #[must_use]
-    pub fn parse(dependencies: &str, builtin: &str, soft: &str) -> Self {
-        let mut index = Self::default();
+    pub fn parse(dependencies: &str, builtin: &str, soft: &str, aliases: &str) -> Self {
+        let mut index = Self { aliases: Aliases::parse(aliases), ..Self::default() };
         for (file, needs) in dependencies.lines().filter_map(|line| line.split_once(':')) {
             let needs = needs.split_ascii_whitespace().rev().map(PathBuf::from).collect();
             index.modules.insert(name_of(file), Module { file: file.into(), needs });
@@ -78,6 +80,12 @@ impl Index {
             }
         }
         index
+    }
+
+    /// Modules for a device's `MODALIAS`, or for a name that the kernel asks for (`fs-vfat`).
+    #[must_use]
+    pub fn matching(&self, modalias: &str) -> Vec<&str> {
+        self.aliases.matching(modalias)
     }
 
     /// Files to load for the wanted modules, in order, each once; what is in the kernel needs none.
@@ -107,6 +115,10 @@ impl Index {
         }
         for before in self.soft.get(name).into_iter().flatten() {
             self.add(before, files, visited);
+            // Most soft dependencies are names of algorithms: `libcrc32c` wants `crc32c`.
+            for named in self.aliases.matching(before) {
+                self.add(named, files, visited);
+            }
         }
         for needed in &module.needs {
             self.add(&name_of(&needed.to_string_lossy()), files, visited);
@@ -149,8 +161,10 @@ kernel/fs/b.ko:
 ";
 
     fn order(wanted: &[&str]) -> Result<Vec<String>, Missing> {
-        let soft = "# a comment\nsoftdep a pre: b none post: virtio\nsoftdep b pre: a\n";
-        let index = Index::parse(DEPENDENCIES, "kernel/drivers/nvme/nvme.ko\n", soft);
+        let soft = "# a comment\nsoftdep a pre: b none post: virtio\nsoftdep b pre: a\n\
+            softdep virtio_pci pre: crypto-x\n";
+        let aliases = "alias crypto-x b\nalias virtio:d00000002v* virtio_blk\n";
+        let index = Index::parse(DEPENDENCIES, "kernel/drivers/nvme/nvme.ko\n", soft, aliases);
         let files = index.order(wanted.iter().copied())?;
         Ok(files.iter().map(|file| name_of(&file.to_string_lossy())).collect())
     }
@@ -158,7 +172,7 @@ kernel/fs/b.ko:
     /// What a module needs comes before it, each module once, and `-` is `_`.
     #[test]
     fn needed_modules_come_first() {
-        let expected = ["virtio_ring", "virtio", "virtio_blk", "virtio_pci"];
+        let expected = ["virtio_ring", "virtio", "virtio_blk", "a", "b", "virtio_pci"];
         assert_eq!(order(&["virtio-blk", "virtio_pci"]).expect("all exist"), expected);
     }
 
