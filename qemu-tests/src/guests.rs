@@ -4,7 +4,7 @@ use crate::guest::{Boot, Disk, disk};
 use anyhow::{Result, bail};
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 19] = [
+pub const GUESTS: [(&str, &str); 21] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -23,6 +23,8 @@ pub const GUESTS: [(&str, &str); 19] = [
     ("swap-200", "swaps"),
     ("power-cuts", "swaps"),
     ("power-cuts-forgetful", "forgetful"),
+    ("ec2-boot", "ec2"),
+    ("ec2-direct", "ec2"),
     ("demo", "swap"),
 ];
 
@@ -53,6 +55,10 @@ pub fn boot(name: &str) -> Result<Boot> {
             boot.disk = Disk::Nvme;
             boot.initrd = false;
         }
+        "ec2-boot" => on_ec2(&mut boot),
+        "ec2-direct" => {
+            boot.disk = Disk::Nvme;
+        }
         "failing-root" => {
             boot.words.push("root=PARTUUID=00000000-dead-beef-0000-000000000000".to_owned());
         }
@@ -66,4 +72,10 @@ pub fn boot(name: &str) -> Result<Boot> {
         _ => {}
     }
     Ok(boot)
+}
+
+/// A guest as on EC2: UEFI, with the root on NVMe.
+fn on_ec2(boot: &mut Boot) {
+    boot.disk = Disk::Nvme;
+    boot.firmware = true;
 }

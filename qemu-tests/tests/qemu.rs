@@ -4,13 +4,14 @@
 //! QEMU with `-no-reboot`, and `Guest::ended` looks for a kernel panic, so none goes unseen.
 
 mod qemu {
+    pub mod ec2;
     pub mod power_cuts;
     pub mod swaps;
 }
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use qemu::{power_cuts, swaps};
+use qemu::{ec2, power_cuts, swaps};
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
@@ -20,7 +21,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 18] = [
+const TESTS: [Test; 20] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -32,6 +33,8 @@ const TESTS: [Test; 18] = [
     ("broken-definition", broken_definition),
     ("shutdown-order", shutdown_order),
     ("foreign-client", foreign_client),
+    ("ec2-boot", ec2::boot),
+    ("ec2-direct", ec2::direct),
     ("swap-commits", swaps::commits),
     ("swap-bad", swaps::bad),
     ("swap-other-makes", swaps::other_makes),

@@ -43,6 +43,16 @@ impl Image {
         self.folder.join("image")
     }
 
+    /// The system, as the guest sees it: `/nix/store/…`.
+    ///
+    /// # Errors
+    /// The image was not built.
+    pub fn toplevel(&self) -> Result<String> {
+        let file = self.folder.join("toplevel");
+        let text = std::fs::read_to_string(&file);
+        Ok(text.with_context(|| format!("read {}", file.display()))?.trim().to_owned())
+    }
+
     /// The kernel.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {

@@ -7,6 +7,7 @@ pub mod accelerator;
 pub mod agent;
 pub mod cleanup;
 pub mod disk;
+pub mod firmware;
 pub mod image;
 pub mod qmp;
 pub mod swap;
@@ -62,6 +63,11 @@ pub struct Boot {
     pub drive: Option<String>,
     /// Whether it gets the initramfs, or the kernel mounts the root by itself.
     pub initrd: bool,
+    /// Whether it starts by UEFI from its disk, with the loader, kernel and words that are there,
+    /// and not by those of the image.
+    pub firmware: bool,
+    /// Whether QEMU goes on when the guest reboots, or panics: such a guest ends by its power-off.
+    pub restarts: bool,
     /// Words in place of the image's own of the same name (`root=`), or after them.
     pub words: Vec<String>,
     /// TCP ports of the guest to reach from here.
@@ -84,6 +90,8 @@ impl Boot {
             disk: Disk::VirtioBlock,
             drive: None,
             initrd: true,
+            firmware: false,
+            restarts: false,
             words: Vec::new(),
             ports: vec![8080, 8081],
             cache: None,
@@ -107,12 +115,15 @@ impl Boot {
     }
 
     /// QEMU's arguments. `sockets` is the folder with the three sockets that we listen on.
-    fn arguments(&self, sockets: &Path) -> Vec<String> {
+    fn arguments(&self, sockets: &Path) -> Result<Vec<String>> {
         let socket = |name: &str| sockets.join(name).display().to_string();
         let path = |path: PathBuf| path.display().to_string();
         let mut words: Vec<String> = Vec::new();
         let mut add = |line: &[&str]| words.extend(line.iter().map(|word| (*word).to_owned()));
-        add(&["-nodefaults", "-display", "none", "-no-reboot"]);
+        add(&["-nodefaults", "-display", "none"]);
+        if !self.restarts {
+            add(&["-no-reboot"]);
+        }
         add(&["-m", &self.memory_mib.to_string()]);
         add(&["-machine", "q35", "-accel", accelerator::choose(&self.image.kernel())]);
         for line in ["console", "agent"] {
@@ -121,9 +132,11 @@ impl Boot {
         }
         add(&["-chardev", &format!("socket,id=monitor,path={}", socket("monitor"))]);
         add(&["-mon", "chardev=monitor,mode=control"]);
-        add(&["-kernel", &path(self.image.kernel()), "-append", &self.command_line()]);
-        if self.initrd {
-            add(&["-initrd", &path(self.image.initrd())]);
+        if !self.firmware {
+            add(&["-kernel", &path(self.image.kernel()), "-append", &self.command_line()]);
+            if self.initrd {
+                add(&["-initrd", &path(self.image.initrd())]);
+            }
         }
         let file = self.drive.as_ref().map_or_else(
             || format!("snapshot=on,file={}", path(self.image.disk())),
@@ -131,8 +144,8 @@ impl Boot {
         );
         add(&["-drive", &format!("if=none,id=root,format=raw,{file}")]);
         add(match self.disk {
-            Disk::VirtioBlock => &["-device", "virtio-blk-pci,drive=root"],
-            Disk::Nvme => &["-device", "nvme,serial=root,drive=root"],
+            Disk::VirtioBlock => &["-device", "virtio-blk-pci,drive=root,bootindex=1"],
+            Disk::Nvme => &["-device", "nvme,serial=root,drive=root,bootindex=1"],
         });
         let forward: String =
             self.ports.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
@@ -143,7 +156,10 @@ impl Boot {
         });
         add(&["-netdev", &format!("user,id=net,restrict=on{forward}{cache}")]);
         add(&["-device", "virtio-net-pci,netdev=net,romfile="]);
-        words
+        if self.firmware {
+            words.extend(firmware::arguments(&self.name)?);
+        }
+        Ok(words)
     }
 
     /// Starts QEMU and connects to the guest's lines.
@@ -170,7 +186,7 @@ impl Boot {
         let log = folder.join("qemu.log");
         let (words, pipe) = std::io::pipe()?;
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(self.arguments(sockets)).stdin(Stdio::null());
+        command.args(self.arguments(sockets)?).stdin(Stdio::null());
         command.stdout(pipe.try_clone()?).stderr(pipe);
         let process = Held::new(command.spawn().context("start qemu-system-x86_64")?);
         drop(command); // it holds our copies of the pipe, whose end says that QEMU ended
@@ -185,7 +201,8 @@ impl Boot {
         let agent = Agent::start(agent, PATIENCE)?;
         let mut qmp = Qmp::start(monitor)?;
         let ports = forwarded(&qmp.monitor("info usernet")?);
-        Ok(Guest { process, console, writer, qmp, agent, ports, serial_log })
+        let restarts = self.restarts;
+        Ok(Guest { process, console, writer, qmp, agent, ports, serial_log, restarts })
     }
 }
 
@@ -258,6 +275,7 @@ pub struct Guest {
     pub ports: BTreeMap<u16, SocketAddr>,
     /// The console's log.
     pub serial_log: PathBuf,
+    restarts: bool,
 }
 
 impl Guest {
@@ -278,7 +296,8 @@ impl Guest {
         self.writer.write_all(text.as_bytes()).context("write to the guest's console")
     }
 
-    /// Waits until the guest ends by itself, and checks that its kernel never panicked.
+    /// Waits until the guest ends by itself, and checks that its kernel never panicked, unless it
+    /// is one that restarts when it does.
     ///
     /// # Errors
     /// It does not end in time, or its kernel panicked.
@@ -291,7 +310,7 @@ impl Guest {
         })?;
         self.console.resume();
         let text = self.console.whole(PATIENCE)?;
-        if text.contains(transcript::PANIC) {
+        if !self.restarts && text.contains(transcript::PANIC) {
             bail!("the kernel panicked, see {}", self.serial_log.display());
         }
         match event["data"]["reason"].as_str() {
@@ -334,6 +353,8 @@ mod tests {
             disk: Disk::Nvme,
             drive: None,
             initrd: false,
+            firmware: false,
+            restarts: false,
             words: vec!["root=PARTUUID=b".to_owned(), "quiet".to_owned()],
             ports: Vec::new(),
             cache: None,
