@@ -1,13 +1,13 @@
 //! What PID 1 of the real kernel does before its loop: the only time at which it may wait.
 //!
 //! In order: `/proc` (all else is read from it), kernel.panic, `/sys`, `/dev`, standard streams,
-//! `/run` and the rest, the root writable, the store read-only, the kernel's own settings, the
-//! host's name, cgroups.
+//! `/run` and the rest, the root writable, the store read-only, the kernel's own settings, an
+//! `/etc` in memory if the system brings one, the host's name, cgroups.
 //! With or without an initramfs before it, with or without `CONFIG_DEVTMPFS_MOUNT`: what is there
 //! is kept. A step that fails is said and the boot goes on, since a host that runs with a wrong
 //! hostname is of more use than one that does not run; nothing here ends PID 1.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use sys::cgroup;
 use sys::clock::{NS_PER_MS, monotonic_ns};
 use sys::detach;
@@ -39,6 +39,18 @@ const OWN_MEMORY_BYTES: &str = "33554432";
 
 /// Share of the CPU that PID 1's own processes get under load; a service has 100.
 const OWN_CPU_WEIGHT: &str = "1000";
+
+/// The file of a system that says that its `/etc` is made anew at each boot.
+const VOLATILE_ETC: &str = "volatile-etc";
+
+/// Such an `/etc`.
+const ETC: KernelMount = KernelMount { executable: true, ..mount("tmpfs", "/etc", "mode=755") };
+
+/// The one link that makes `/etc` another system's.
+const ETC_STATIC: &str = "/etc/static";
+
+/// Where the supervisor and the agent find their files: a whole directory of the system.
+const ETC_ROLLINIT: &str = "/etc/rollinit";
 
 /// In the order in which they are mounted. NixOS's `tty` group is 3.
 const MOUNTS: [KernelMount; 7] = [
@@ -79,8 +91,10 @@ pub fn prepare(say: Say<'_>) {
         said(say, "make the store read-only", kernel_mounts::protect(Path::new(STORE)));
     }
     set_kernel(say);
+    if let Some(system) = link_system(say) {
+        prepare_etc(Path::new("/"), &system, say);
+    }
     set_hostname(say);
-    link_system(say);
     said(say, "bring up the loopback link", sys::link::bring_up("lo"));
     said(say, "make mounts shared", kernel_mounts::share_all());
     said(say, "disable ctrl-alt-del's own reboot", sys::reboot::disable_ctrl_alt_del());
@@ -231,15 +245,43 @@ fn set_hostname(say: Say<'_>) {
 }
 
 /// Where NixOS's tools, and every `PATH`, look for the system that runs, and for the one that was
-/// booted: what was named by `init=` lies in it.
-fn link_system(say: Say<'_>) {
+/// booted: what was named by `init=` lies in it. Returns it.
+fn link_system(say: Say<'_>) -> Option<PathBuf> {
     let program = std::env::args_os().next().unwrap_or_default();
-    let Some(system) = system_of(Path::new(&program)) else { return };
+    let system = system_of(Path::new(&program))?;
     for link in ["/run/current-system", "/run/booted-system"] {
-        match std::os::unix::fs::symlink(system, link) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            linked => said(say, &format!("link {link} to {}", system.display()), linked),
-        }
+        let text = format!("link {link} to {}", system.display());
+        link_once(Path::new(link), system, &text, say);
+    }
+    Some(system.to_owned())
+}
+
+/// For a system that brings its own `/etc`: an empty one in memory, with the two links that the
+/// supervisor needs before anything runs. The rest of it is made by services (docs/activate.md).
+///
+/// What `/etc` of the disk holds is hidden: it belongs to the system that the image was made of,
+/// which need not be the one that boots.
+fn prepare_etc(root: &Path, system: &Path, say: Say<'_>) {
+    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    if !below(system).join(VOLATILE_ETC).exists() {
+        return;
+    }
+    if root == Path::new("/")
+        && let Err(error) = ETC.ensure()
+    {
+        return said(say, "mount a tmpfs on /etc", Err(error));
+    }
+    for (link, to) in
+        [(ETC_STATIC, system.join("etc")), (ETC_ROLLINIT, PathBuf::from("static/rollinit"))]
+    {
+        link_once(&below(Path::new(link)), &to, &format!("link {link} to {}", to.display()), say);
+    }
+}
+
+fn link_once(link: &Path, to: &Path, step: &str, say: Say<'_>) {
+    match std::os::unix::fs::symlink(to, link) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        linked => said(say, step, linked),
     }
 }
 
@@ -332,6 +374,31 @@ mod tests {
         for path in ["/sbin/init", "/nix/store/x-rollinit/bin/rollinit-init", "init", "/", ""] {
             assert_eq!(system(path), None, "{path}");
         }
+    }
+
+    /// A system that asks for it gets both links, once: a supervisor finds its definitions behind
+    /// them. One that does not ask gets none.
+    #[test]
+    fn the_first_links_of_etc() {
+        let root = tempfile::tempdir().expect("a directory");
+        let system = Path::new("/nix/store/x-system");
+        let inside = root.path().join("nix/store/x-system");
+        std::fs::create_dir_all(inside.join("etc/rollinit")).expect("a system");
+        std::fs::create_dir(root.path().join("etc")).expect("etc");
+        let mut said = Vec::new();
+        let mut prepare = || {
+            let mut say = |_: Priority, text: &str| said.push(text.to_owned());
+            prepare_etc(root.path(), system, &mut say);
+        };
+        prepare();
+        assert!(!root.path().join("etc/static").is_symlink(), "nobody asked for it");
+        std::fs::write(inside.join(VOLATILE_ETC), "").expect("the marker");
+        prepare();
+        prepare();
+        let to = |name: &str| std::fs::read_link(root.path().join("etc").join(name)).expect(name);
+        assert_eq!(to("static"), system.join("etc"));
+        assert_eq!(to("rollinit"), Path::new("static/rollinit"));
+        assert_eq!(said, [""; 0]);
     }
 
     #[test]
