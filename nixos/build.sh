@@ -20,6 +20,8 @@
 # Leaves in --out (links lead to real files below TARGET, usable outside of the private mount):
 #   image, kernel, initrd      links to the disk image (raw, GPT, read-only: boot with snapshot=on),
 #                              the kernel and the initramfs
+#   closure                    link to a text: each store path in the image after its size in bytes,
+#                              the largest first
 #   definitions                link to the directory of service definitions (for `rollinit check`)
 #   toplevel                   text: /nix/store/...-rollinit-system-HOST, as the guest sees it
 #   kernel-params              text: the kernel command line without init=
@@ -114,7 +116,7 @@ if [ -n "$cache" ]; then
     "$store_path"
 fi
 if [ "$attribute" != boot ]; then ln -sfn "$(real "$store_path")" "$out/result"; exit; fi
-for name in image kernel initrd definitions; do
+for name in image closure kernel initrd definitions; do
   ln -sfn "$(real "$(readlink "$(real "$store_path")/$name")")" "$out/$name"
 done
 for name in toplevel kernel-params command-line; do

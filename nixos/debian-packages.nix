@@ -1,9 +1,10 @@
 # The part of nixpkgs' package set that nixos/ uses, made of unpacked Debian packages.
 #
 # Where `pkgs` is nixpkgs these come from there. What is used of either: runCommand, writeText,
-# busybox, nginx, e2fsprogs, util-linux (for sfdisk), dosfstools, mtools, systemd (for its boot loader,
-# a file), linuxPackages.kernel with bzImage and lib/modules, and rollinit's own; by test guests also python3 (with gunicorn) and nodejs. No
-# compiler, no bash, no Perl; builders are busybox's shell.
+# busybox, nginx, e2fsprogs, util-linux (for sfdisk), dosfstools, mtools, cacert, systemd (for its
+# boot loader, a file), linuxPackages.kernel with bzImage and lib/modules, and rollinit's own; by test
+# guests also python3 (with gunicorn) and nodejs. No compiler, no bash, no Perl; builders are
+# busybox's shell.
 { debian        # the tree that debian.sh unpacked
 , interpreters  # the other one, with Python and Node
 , kernel        # its kernel: vmlinuz and lib/modules/VERSION
@@ -118,6 +119,11 @@ in
   util-linux = gather "util-linux" { files = [ "sbin/sfdisk" ]; };
   dosfstools = gather "dosfstools" { files = [ "sbin/mkfs.vfat" ]; };
   mtools = gather "mtools" { files = [ "usr/bin/mcopy" ]; };
+  # Mozilla's roots as one file, where nixpkgs' package has it.
+  cacert = runCommand "ca-certificates" { } ''
+    mkdir -p $out/etc/ssl/certs
+    cat ${debianTree}/usr/share/ca-certificates/mozilla/*.crt > $out/etc/ssl/certs/ca-bundle.crt
+  '';
   # The boot loader alone, where nixpkgs' package has it.
   systemd = runCommand "systemd-boot" { } ''
     mkdir -p $out/lib/systemd/boot

@@ -18,7 +18,7 @@ programs='busybox-static nginx patchelf e2fsprogs fdisk dosfstools mtools system
 # What those programs load, by hand rather than by apt's solver: `depends` would bring Perl along.
 libraries='libc6 libgcc-s1 libstdc++6 libcrypt1 libpcre2-8-0 libssl3 zlib1g libext2fs2 libcom-err2
   libss2 libblkid1 libuuid1 libfdisk1 libsmartcols1 libreadline8 libtinfo6'
-configuration='nginx-common'
+configuration='nginx-common ca-certificates'
 # Apart from the others, so that what most guests are made of stays small.
 interpreters='python3.11-minimal libpython3.11-minimal libpython3.11-stdlib python3-gunicorn
   python3-pkg-resources libexpat1 libbz2-1.0 libffi8 liblzma5

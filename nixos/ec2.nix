@@ -10,6 +10,13 @@
   # The journal stays as it is made, the disk grows.
   rollinit.image.journalMiB = 64;
 
+  # A host has nothing on it that nobody asked for; who needs one of these says so by mkForce.
+  system.forbiddenDependenciesRegexes = lib.mkDefault [ "^systemd" "^perl" "^bash" ];
+
+  # What servers prove themselves by, where NixOS has it too.
+  environment.etc."ssl/certs/ca-certificates.crt".source =
+    "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
+
   # Nitro: EBS volumes are NVMe, the network is ENA. Only what the root needs is for stage 1.
   boot.initrd.kernelModules = [ "nvme" "ext4" ];
   boot.kernelModules = [ "ena" ];

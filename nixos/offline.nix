@@ -54,6 +54,7 @@ rec {
   boot = pkgs.runCommand "rollinit-boot-${config.networking.hostName}" { } ''
     mkdir $out
     ln -s ${build.image}/disk.img $out/image
+    ln -s ${build.image}/closure $out/closure
     ln -s ${config.boot.kernelPackages.kernel}/bzImage $out/kernel
     ln -s ${build.initrd}/initrd $out/initrd
     ln -s ${definitions} $out/definitions

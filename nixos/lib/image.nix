@@ -1,5 +1,6 @@
 # A disk: GPT with an ext4 partition, the last, that holds a system and its closure; before it, where
-# the system has a boot loader, the EFI system partition. Same input, same bytes.
+# the system has a boot loader, the EFI system partition. Same input, same bytes. Beside it `closure`:
+# a line for each store path in it, its size in bytes first, the largest first.
 #
 # Needs no root, no loop device and no mount: mke2fs fills the file system from a directory, debugfs
 # then sets what that directory cannot carry (owners, all times); mtools fill the FAT. UUIDs, the hash seed and the clock
@@ -14,8 +15,17 @@
 , journalMiB ? 16
 , esp ? null                  # a directory for the EFI system partition
 , espPartitionUuid ? null, espMiB ? 0
+, forbidden ? [ ]             # extended regular expressions that no name in the closure may match
 }:
 let
+  forbid = expression: ''
+    if sed 's|^/nix/store/[^-]*-||' paths | grep -E ${shellWord expression} > found; then
+      echo "image: system.forbiddenDependenciesRegexes has" ${shellWord expression} >&2
+      echo "image: and the closure $(cat found)" >&2
+      echo "image: \`nix why-depends\` tells what brings it" >&2
+      exit 1
+    fi
+  '';
   # The FAT's serial number: eight digits of the partition's UUID, which is all it has room for.
   espSerial = builtins.substring 0 8 fileSystemUuid;
   firmware = esp != null;
@@ -53,7 +63,13 @@ pkgs.runCommand "rollinit-image" {
   mkdir -p $root/nix/store $root/etc
   mkdir -p $var/profiles/per-user $var/profiles/rollinit $var/gcroots/rollinit $var/temproots
   grep '^/nix/store/' closure | sort -u > paths
-  while read -r path; do cp -a "$path" $root/nix/store/; done < paths
+  ${builtins.concatStringsSep "\n" (map forbid forbidden)}
+  mkdir -p $out
+  while read -r path; do
+    cp -a "$path" $root/nix/store/
+    find "$path" -type f -exec stat -c %s {} + |
+      awk -v path="$path" '{ bytes += $1 } END { printf "%d %s\n", bytes, path }'
+  done < paths | sort -rn > $out/closure
 
   # What boots is what the profile leads to, and what a profile leads to is not garbage.
   ln -s ${toplevel} $var/profiles/system-1-link
@@ -92,7 +108,6 @@ pkgs.runCommand "rollinit-image" {
   entries=$(find $root | wc -l)
   mib=$(( (kib + entries * 5) / 1024 + 8 + ${toString (journalMiB + freeMiB)} ))
   start=${toString (if firmware then 1 + espMiB else 1)}
-  mkdir -p $out
   image=$out/disk.img
   truncate -s $(( mib + start + 1 ))M $image
 

@@ -96,6 +96,7 @@ rec {
     before = list name "It starts before these and stops after them.";
     requires = list name "It starts only when these are ready.";
     wants = list name "Starting it by hand starts these too.";
+    imds = optional types.bool "Whether its user may reach the cloud's metadata service.";
     ready = group ready "When it counts as ready.";
     restart = group restart "What happens when it ends.";
     stop = group stop "How it is stopped.";

@@ -48,6 +48,11 @@ in
       description = "Room in the root file system for what the host writes, in MiB.";
     };
   };
+  options.system.forbiddenDependenciesRegexes = mkOption {
+    type = types.listOf types.str;
+    default = [ ];
+    description = "The image is not built if the name of a path in its closure matches one.";
+  };
   options.system.build = {
     toplevel = mkOption { type = types.package; description = "The system, one store path."; };
     image = mkOption { type = types.package; description = "Derivation with disk.img."; };
@@ -74,6 +79,7 @@ in
         inherit (config.system.build) toplevel esp;
         inherit (config.rollinit.image)
           partitionUuid diskUuid fileSystemUuid freeMiB journalMiB espPartitionUuid espMiB;
+        forbidden = config.system.forbiddenDependenciesRegexes;
       };
       commandLine = "init=${config.system.build.toplevel}/init ${
         builtins.concatStringsSep " " config.boot.kernelParams}";

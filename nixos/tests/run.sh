@@ -77,6 +77,12 @@ if [ "${1:-}" = --image ]; then
   if build --attribute image --check; then pass
   else fail "image: a second build of the same inputs has other bytes"
   fi
+  # The last --configuration counts.
+  if build --configuration "$here/configurations/forbidden.nix" --attribute image 2> "$work/error"
+  then fail "image: a closure with a forbidden name in it was built"
+  elif grep -qF 'and the closure bash-0' "$work/error"; then pass
+  else fail "image: the refusal should name bash-0 and says: $(cat "$work/error")"
+  fi
 fi
 echo "nixos: $passed passed, $failed failed"
 [ "$failed" = 0 ]

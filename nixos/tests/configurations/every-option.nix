@@ -4,6 +4,7 @@
 {
   imports = [ ./plain.nix ];
   networking.hostName = "every-option";
+  boot.loader.systemd-boot.enable = true;
   users.users.web = {
     uid = 1000;
     group = "web";
@@ -31,6 +32,7 @@
     path = [ pkgs.busybox ];
     umask = "0027";
     oomScoreAdjust = -100;
+    imds = true;
     after = [ "database" ];
     before = [ "last" ];
     requires = [ "database" ];
@@ -78,6 +80,7 @@
     path = [ pkgs.busybox ];
     umask = "0027";
     oomScoreAdjust = -100;
+    imds = false;
     after = [ "web" ];
     before = [ "last" ];
     requires = [ "database" ];

@@ -24,6 +24,7 @@ in
   dosfstools = stub "dosfstools";
   mtools = stub "mtools";
   systemd = stub "systemd";
+  cacert = stub "cacert";
   linuxPackages.kernel = stub "linux";
   qemu = stub "qemu";
   glibc.static = stub "glibc-static";
