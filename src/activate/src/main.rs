@@ -9,6 +9,8 @@
 //! nothing else from being done.
 
 mod context;
+mod etc;
+mod files;
 mod report;
 
 use context::{Context, Request};
@@ -23,7 +25,8 @@ struct Task {
 }
 
 /// Every task, in the order of `--help`.
-const TASKS: &[Task] = &[];
+const TASKS: &[Task] =
+    &[Task { name: "etc", purpose: "make /etc that of the system", run: etc::run }];
 
 /// Exit code of a command line that cannot be understood.
 const USAGE: u8 = 2;
