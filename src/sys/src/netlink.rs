@@ -13,7 +13,7 @@ mod rule;
 
 pub use address::Address;
 pub use event::{Events, Heard};
-pub use link::Link;
+pub use link::{Link, MAC_BYTES};
 pub use route::Route;
 pub use rule::{Action, Rule};
 
