@@ -113,8 +113,9 @@ pub const ROOMS: [Room; 20] = [
     Room {
         name: "activate",
         folder: "src/activate",
-        rooms: &["disk", "service", "sys"],
-        hires: &["serde", "thiserror", "toml"],
+        // initrd: the reader of depmod's files.
+        rooms: &["disk", "initrd", "sys"],
+        hires: &["serde", "sha2", "toml"],
     },
     Room {
         name: "userdata",
