@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 /// wants it, so all of them load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aliases {
-    /// By the pattern's text before its first `:`, which is its bus; patterns have some thousands of
-    /// lines and a machine some hundred devices.
+    /// By the pattern's text before its first `:`, which is its bus: there are thousands of
+    /// patterns, and a machine has some hundred devices.
     by_bus: BTreeMap<String, Vec<Alias>>,
     /// Patterns whose bus itself is a glob.
     any_bus: Vec<Alias>,

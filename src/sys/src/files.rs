@@ -20,6 +20,9 @@ pub struct Free {
     pub block_bytes: u64,
 }
 
+/// linux/magic.h.
+const RAMFS_MAGIC: rustix::fs::FsWord = 0x8584_58f6;
+
 /// What is free where `path` lies.
 ///
 /// # Errors
@@ -33,6 +36,15 @@ pub fn free(path: &Path) -> io::Result<Free> {
     })
 }
 
+/// How much the file system that `file` lies on holds in all, in bytes.
+///
+/// # Errors
+/// Those of fstatvfs(3).
+pub fn capacity(file: &File) -> io::Result<u64> {
+    let volume = rustix::fs::fstatvfs(file)?;
+    Ok(volume.f_blocks.saturating_mul(volume.f_frsize))
+}
+
 /// Opens a directory to be somebody's working directory (`O_PATH`). What is none is not opened.
 ///
 /// # Errors
@@ -40,6 +52,14 @@ pub fn free(path: &Path) -> io::Result<Free> {
 pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Whether what lies at `path` is memory that is never swapped out: a ramfs. A tmpfs is swapped.
+///
+/// # Errors
+/// Those of statfs(2).
+pub fn is_unswappable(path: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statfs(path)?.f_type == RAMFS_MAGIC)
 }
 
 /// Puts what was written to `file` onto its disk.
