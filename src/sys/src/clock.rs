@@ -1,6 +1,9 @@
-//! The clocks of deadlines: `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME`, which no time server sets.
+//! The clocks of deadlines: `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME`, which no time server sets. And
+//! the one that says which day it is, which a boot may have to put right.
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+use std::io;
+use std::time::Duration;
 
 /// Nanoseconds in a millisecond.
 pub const NS_PER_MS: u64 = 1_000_000;
@@ -21,6 +24,18 @@ pub fn boottime_ns() -> u64 {
     nanoseconds(ClockId::Boottime)
 }
 
+/// Sets `CLOCK_REALTIME` to a time since 1970.
+///
+/// # Errors
+/// Those of clock_settime(2): `EPERM` without privilege, `EINVAL` for a time that the kernel does
+/// not take.
+pub fn set_realtime(since_1970: Duration) -> io::Result<()> {
+    let seconds = i64::try_from(since_1970.as_secs());
+    let seconds = seconds.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let time = Timespec { tv_sec: seconds, tv_nsec: since_1970.subsec_nanos().into() };
+    Ok(clock_settime(ClockId::Realtime, time)?)
+}
+
 fn nanoseconds(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
@@ -38,5 +53,12 @@ mod tests {
         let first = monotonic_ns();
         assert!(first > 0 && monotonic_ns() >= first);
         assert!(boottime_ns() >= first, "sleep only adds");
+    }
+
+    /// A time beyond all calendars is refused, and the clock of this machine is not touched.
+    #[test]
+    fn impossible_times_are_refused() {
+        set_realtime(Duration::from_secs(u64::MAX)).expect_err("no such time");
+        set_realtime(Duration::from_secs(i64::MAX.unsigned_abs())).expect_err("no such time");
     }
 }
