@@ -1,6 +1,7 @@
 //! Files as every task reads and writes them: capped, and whole or not at all.
 
 use crate::context::Context;
+use crate::report::{Problem, Report};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -22,6 +23,46 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 pub fn read_in_root(context: &Context, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let named = sys::mount::open_in_root(&context.root, path)?;
     read(Path::new(&format!("/proc/self/fd/{}", named.as_raw_fd())), bytes_max)
+}
+
+/// The text of every `*.conf` in a folder of the system, by name, in their order. One that cannot
+/// be read is told; a folder that is not there holds none.
+pub fn read_folder(
+    context: &Context,
+    folder: &str,
+    bytes_max: u64,
+    report: &mut Report,
+) -> Vec<(String, String)> {
+    let path = context.toplevel.join(folder);
+    let list = || -> io::Result<Vec<String>> {
+        let named = sys::mount::open_in_root(&context.root, &path)?;
+        let entries = std::fs::read_dir(format!("/proc/self/fd/{}", named.as_raw_fd()))?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names = names.collect::<io::Result<Vec<String>>>()?;
+        names.retain(|name| name.ends_with(".conf"));
+        names.sort();
+        Ok(names)
+    };
+    let names = list().unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            report.problem(&unread(&path, &error));
+        }
+        Vec::new()
+    });
+    let mut texts = Vec::new();
+    for name in names {
+        let file = path.join(&name);
+        match read_in_root(context, &file, bytes_max) {
+            Ok(bytes) => texts.push((name, String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) => report.problem(&unread(&file, &error)),
+        }
+    }
+    texts
+}
+
+fn unread(path: &Path, error: &io::Error) -> Problem {
+    let cure = "build the system again, or see whether the store is whole";
+    Problem::new(path.display(), format_args!("cannot be read: {error}"), cure)
 }
 
 fn read_open(file: &File, bytes_max: u64) -> io::Result<Vec<u8>> {

@@ -8,10 +8,15 @@
 //! does not exist, a key that this kernel has not) is a problem, makes the exit code 1, and keeps
 //! nothing else from being done.
 
+mod clock;
 mod context;
 mod etc;
 mod files;
+mod host_name;
+mod machine_id;
+mod random_seed;
 mod report;
+mod sysctl;
 
 use context::{Context, Request};
 use report::Report;
@@ -25,8 +30,14 @@ struct Task {
 }
 
 /// Every task, in the order of `--help`.
-const TASKS: &[Task] =
-    &[Task { name: "etc", purpose: "make /etc that of the system", run: etc::run }];
+const TASKS: &[Task] = &[
+    Task { name: "etc", purpose: "make /etc that of the system", run: etc::run },
+    Task { name: "host-name", purpose: "the name that the system states", run: host_name::run },
+    Task { name: "machine-id", purpose: "/etc/machine-id, of the instance", run: machine_id::run },
+    Task { name: "random-seed", purpose: "seed the kernel's numbers", run: random_seed::run },
+    Task { name: "sysctl", purpose: "the kernel's settings", run: sysctl::run },
+    Task { name: "clock", purpose: "never earlier than it can be", run: clock::run },
+];
 
 /// Exit code of a command line that cannot be understood.
 const USAGE: u8 = 2;

@@ -11,6 +11,8 @@ const PROBLEMS_MAX: usize = 50;
 pub struct Report {
     task: &'static str,
     problems: usize,
+    #[cfg(test)]
+    lines: Vec<String>,
 }
 
 /// Something that could not be done.
@@ -51,15 +53,17 @@ impl Report {
     /// Something could not be done; the exit code will say so.
     pub fn problem(&mut self, problem: &Problem) {
         self.problems += 1;
+        #[cfg(test)]
+        self.lines.push(problem.to_string());
         if self.problems <= PROBLEMS_MAX {
             eprintln!("{}: {problem}", self.task);
         }
     }
 
-    /// Problems so far.
-    #[must_use]
-    pub fn problems(&self) -> usize {
-        self.problems
+    /// Every problem so far, as it was printed.
+    #[cfg(test)]
+    pub fn lines(&self) -> Vec<&str> {
+        self.lines.iter().map(String::as_str).collect()
     }
 
     /// The exit code, after the last line.
