@@ -11,6 +11,9 @@ pub const MODULES_DIRECTORY: &str = "/lib/modules";
 /// The list of files in [`MODULES_DIRECTORY`], one a line, in the order in which they load.
 pub const MODULES_LIST: &str = "/lib/modules/modules.load";
 
+/// The program that checks ext2, ext3 and ext4, where the image has it.
+pub const CHECKER: &str = "/bin/e2fsck";
+
 /// Where stage 1 mounts the real root.
 pub const ROOT_DIRECTORY: &str = "/root";
 
@@ -21,8 +24,12 @@ pub struct Content<'a> {
     pub stage1: &'a Path,
     /// The module tree `…/lib/modules/VERSION`; none: an image without modules.
     pub modules: Option<&'a Path>,
-    /// Modules wanted, by name. What they need comes with them.
+    /// Modules to load in any case, by name. What they need comes with them.
     pub wanted: &'a [String],
+    /// Modules to load when a device or a file system wants them.
+    pub available: &'a [String],
+    /// A static e2fsck, which becomes [`CHECKER`].
+    pub checker: Option<&'a Path>,
 }
 
 /// Gathers an image.
@@ -38,23 +45,46 @@ pub fn gather(content: &Content<'_>) -> io::Result<Archive> {
     archive.character_device("/dev/console", 0o600, 5, 1).map_err(io::Error::other)?;
     archive.character_device("/dev/null", 0o666, 1, 3).map_err(io::Error::other)?;
     archive.file("/init", true, read(content.stage1)?).map_err(io::Error::other)?;
-    let mut list = String::new();
+    if let Some(checker) = content.checker {
+        archive.file(CHECKER, true, read(checker)?).map_err(io::Error::other)?;
+    }
     if let Some(tree) = content.modules {
-        let index = Index::read(tree)?;
-        let wanted = content.wanted.iter().map(String::as_str);
-        for file in index.order(wanted).map_err(io::Error::other)? {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let bytes = read(&tree.join(&file))?;
-            let path = format!("{MODULES_DIRECTORY}/{name}");
-            archive.file(path, false, bytes).map_err(io::Error::other)?;
-            list += &format!("{name}\n");
-        }
-    } else if let Some(name) = content.wanted.first() {
+        gather_modules(&mut archive, content, tree)?;
+    } else if let Some(name) = content.wanted.iter().chain(content.available).next() {
         let text = format!("kernel module {name} is wanted, but no module tree is given");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    } else {
+        archive.file(MODULES_LIST, false, Vec::new()).map_err(io::Error::other)?;
     }
-    archive.file(MODULES_LIST, false, list.into_bytes()).map_err(io::Error::other)?;
     Ok(archive)
+}
+
+/// Adds the modules, the list of those that load in any case, and what depmod says of all.
+fn gather_modules(archive: &mut Archive, content: &Content<'_>, tree: &Path) -> io::Result<()> {
+    let index = Index::read(tree)?;
+    let names = |list: &[String]| index.order(list.iter().map(String::as_str));
+    let wanted = names(content.wanted).map_err(io::Error::other)?;
+    let mut files = wanted.clone();
+    let available = names(content.available).map_err(io::Error::other)?;
+    files.extend(available.into_iter().filter(|file| !wanted.contains(file)));
+    let mut add = |name: &str, bytes: Vec<u8>| {
+        let path = format!("{MODULES_DIRECTORY}/{name}");
+        archive.file(path, false, bytes).map_err(io::Error::other)
+    };
+    for file in &files {
+        add(&base_name(file), read(&tree.join(file))?)?;
+    }
+    let list: String = wanted.iter().map(|file| base_name(file) + "\n").collect();
+    add("modules.load", list.into_bytes())?;
+    let kept = index.of(&files);
+    add("modules.dep", kept.dependencies.into_bytes())?;
+    add("modules.softdep", kept.soft.into_bytes())?;
+    add("modules.alias", kept.aliases.into_bytes())
+}
+
+/// Modules have names of their own, so that all of them fit into one directory.
+fn base_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

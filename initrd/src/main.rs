@@ -4,35 +4,36 @@
 //! Never: a shell, a sleep, a guess. What fails is said on the console and in the kernel's log:
 //! step, object, cause, what was seen, the cure; then the machine reboots after a stated delay.
 
+#[path = "stage1/check.rs"]
+mod check;
 #[path = "stage1/command_line.rs"]
 mod command_line;
 #[path = "stage1/device.rs"]
 mod device;
+#[path = "stage1/drivers.rs"]
+mod drivers;
+#[path = "stage1/growth.rs"]
+mod growth;
 #[path = "stage1/root.rs"]
 mod root;
 #[path = "stage1/voice.rs"]
 mod voice;
 
-use command_line::CommandLine;
-use initrd::image::{MODULES_DIRECTORY, MODULES_LIST};
+use command_line::{CommandLine, ROOT_CURE};
+use drivers::Drivers;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 use sys::kernel_mounts::KernelMount;
 use sys::kmsg::Priority;
-use sys::module::{self, Loaded};
 use voice::{Failure, Voice};
 
 /// Seconds from a kernel panic to the reboot, unless `panic=` says otherwise; the kernel's default
 /// is to hang for ever.
 const PANIC_S: &str = "10";
 
-/// `/proc/cmdline` and the list of modules in bytes: the kernel's own limit on the former is 4096.
+/// `/proc/cmdline` in bytes: the kernel's own limit is 4096.
 const TEXT_BYTES_MAX: u64 = 64 * 1024;
-
-/// Modules that did not load, named in one line.
-const TROUBLES_MAX: usize = 4;
 
 /// What stage 1 itself needs; the rest is PID 1's to mount. All of it moves to the new root.
 const MOUNTS: [KernelMount; 4] = [
@@ -89,7 +90,9 @@ fn boot(voice: &mut Voice) -> Result<Never, Failure> {
         seen: Vec::new(),
         cure: "boot a kernel with CONFIG_NET".to_owned(),
     })?;
-    load_modules(voice);
+    let mut drivers = Drivers::open();
+    drivers.load_listed();
+    drivers.load_for_all();
     let wanted = line.root.as_ref().map_err(|trouble| Failure {
         step: "read the kernel command line",
         object: "root=".to_owned(),
@@ -97,12 +100,17 @@ fn boot(voice: &mut Voice) -> Result<Never, Failure> {
         seen: vec![
             String::from_utf8_lossy(&read_small("/proc/cmdline").unwrap_or_default()).into(),
         ],
-        cure: "write root=/dev/NAME or root=PARTUUID=UUID".to_owned(),
+        cure: ROOT_CURE.to_owned(),
     })?;
-    let (device, waited_ms) = device::wait(wanted, &listener, line.root_wait_s)?;
-    let kind = root::mount_root(&device, &line)?;
+    let found = device::wait(wanted, &listener, &mut drivers, voice, line.root_wait_s)?;
+    let kind = mount_root(&found, &line, &mut drivers, voice)?;
+    voice.say(Priority::Information, &drivers.summary());
+    if let Some(troubles) = drivers.troubles() {
+        voice.say(Priority::Warning, &troubles);
+    }
     let access = if line.read_only { "read-only" } else { "writable" };
-    let text = format!("root: {} ({kind}, {access}) after {waited_ms} ms", device.display());
+    let (path, waited_ms) = (found.device.path.display(), found.waited_ms);
+    let text = format!("root: {path} ({kind}, {access}) after {waited_ms} ms");
     voice.say(Priority::Information, &text);
     root::check_init(&line.init)?;
     root::switch()?;
@@ -128,31 +136,24 @@ fn settle(voice: &mut Voice, line: &CommandLine) {
     }
 }
 
-/// Loads the image's modules in its order. One that does not load is said: whether it matters shows
-/// when the root is looked for.
-fn load_modules(voice: &mut Voice) {
-    let list = match read_small(MODULES_LIST) {
-        Ok(list) => String::from_utf8_lossy(&list).into_owned(),
-        Err(error) => {
-            return voice.say(Priority::Warning, &format!("read {MODULES_LIST}: {error}"));
-        }
-    };
-    let (mut loaded, mut already, mut troubles) = (0, 0, Vec::new());
-    for name in list.lines().filter(|name| !name.is_empty()) {
-        match module::load(&Path::new(MODULES_DIRECTORY).join(name)) {
-            Ok(Loaded::Now) => loaded += 1,
-            Ok(Loaded::Already) => already += 1,
-            Err(error) => troubles.push(format!("{name}: {error}")),
-        }
+/// Makes the root as large as its disk, checks it and mounts it; returns the kind of its file
+/// system.
+fn mount_root(
+    found: &device::Found,
+    line: &CommandLine,
+    drivers: &mut Drivers,
+    voice: &mut Voice,
+) -> Result<String, Failure> {
+    let device_bytes = growth::partition(&found.device, line, voice);
+    check::check(&found.device.path, found.superblock.as_ref(), line, voice)?;
+    let kinds = root::kinds(found.superblock.as_ref(), line)?;
+    for kind in &kinds {
+        // The kernel would ask a program for it, and there is none.
+        drivers.load_for(&format!("fs-{kind}"));
     }
-    let text = format!("modules: {loaded} loaded, {already} there before");
-    voice.say(Priority::Information, &text);
-    if !troubles.is_empty() {
-        let more = troubles.len().saturating_sub(TROUBLES_MAX);
-        troubles.truncate(TROUBLES_MAX);
-        let text = format!("modules that did not load: {}; {more} more", troubles.join("; "));
-        voice.say(Priority::Warning, &text);
-    }
+    let kind = root::mount_root(&found.device.path, &kinds, line)?;
+    growth::file_system(&kind, device_bytes, line, voice);
+    Ok(kind)
 }
 
 /// Becomes the root's init, with the words and the environment that the kernel gave.

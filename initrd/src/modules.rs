@@ -32,6 +32,17 @@ struct Module {
     needs: Vec<PathBuf>,
 }
 
+/// Some modules of a tree in depmod's words, with all of them in one directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// `modules.dep`.
+    pub dependencies: String,
+    /// `modules.softdep`.
+    pub soft: String,
+    /// `modules.alias`.
+    pub aliases: String,
+}
+
 /// A module that is neither in the tree nor in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing(pub String);
@@ -105,6 +116,28 @@ impl Index {
             self.add(&name, &mut files, &mut BTreeSet::new());
         }
         Ok(files)
+    }
+
+    /// What depmod says of these files alone, which hold all that each of them needs.
+    #[must_use]
+    pub fn of(&self, files: &[PathBuf]) -> Kept {
+        let base =
+            |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut kept = Kept::default();
+        for (name, module) in &self.modules {
+            if !files.contains(&module.file) {
+                continue;
+            }
+            let needs = module.needs.iter().rev().map(|file| format!(" {}", base(file)));
+            kept.dependencies += &format!("{}:{}\n", base(&module.file), needs.collect::<String>());
+            if let Some(soft) = self.soft.get(name) {
+                kept.soft += &format!("softdep {name} pre: {}\n", soft.join(" "));
+            }
+        }
+        let is_kept =
+            |name: &str| self.modules.get(name).is_some_and(|module| files.contains(&module.file));
+        kept.aliases = self.aliases.lines_of(is_kept);
+        kept
     }
 
     /// Adds a module behind all that it needs. `visited` ends a circle of soft dependencies.
@@ -182,6 +215,23 @@ kernel/fs/b.ko:
         assert!(order(&["nvme"]).expect("it is in the kernel").is_empty());
         let error = order(&["virtio", "xfs"]).expect_err("there is no xfs");
         assert!(error.to_string().starts_with("kernel module xfs: neither"), "{error}");
+    }
+
+    /// What is written for an image names the same modules in the same order, in one directory.
+    #[test]
+    fn some_of_it_is_read_again() {
+        let soft = "softdep virtio_blk pre: a\n";
+        let aliases = "alias virtio:d00000002v* virtio_blk\nalias fs-b b\n";
+        let index = Index::parse(DEPENDENCIES, "", soft, aliases);
+        let files = index.order(["virtio_blk"]).expect("it exists");
+        let kept = index.of(&files);
+        let again = Index::parse(&kept.dependencies, "", &kept.soft, &kept.aliases);
+        let named = again.matching("virtio:d00000002v00001AF4");
+        let expected = ["a.ko", "virtio_ring.ko", "virtio.ko", "virtio-blk.ko.xz"];
+        let order = again.order(named).expect("all are there");
+        assert_eq!(order, expected.map(PathBuf::from));
+        assert!(again.matching("fs-b").is_empty(), "that module was not kept");
+        assert!(again.order(["b"]).is_err());
     }
 
     /// A soft dependency comes first, one that is nowhere is left out, and a circle ends.

@@ -93,20 +93,39 @@ fn an_image_holds_its_modules_in_order() {
     let directory = tempfile::tempdir().expect("a directory");
     let tree = directory.path();
     let write = |name: &str, text: &str| std::fs::write(tree.join(name), text).expect("a file");
-    write("modules.dep", "a.ko: b.ko\nb.ko:\nunwanted.ko:\n");
-    for name in ["a.ko", "b.ko", "stage1"] {
+    write("modules.dep", "a.ko: b.ko\nb.ko:\nunwanted.ko:\nk/c.ko: b.ko\n");
+    write("modules.alias", "alias pci:v1* c\nalias pci:v2* unwanted\n");
+    std::fs::create_dir(tree.join("k")).expect("a directory");
+    for name in ["a.ko", "b.ko", "k/c.ko", "stage1", "e2fsck"] {
         write(name, name);
     }
     let stage1 = tree.join("stage1");
     let wanted = ["a".to_owned()];
-    let content = Content { stage1: &stage1, modules: Some(tree), wanted: &wanted };
+    let (available, checker) = (["c".to_owned()], tree.join("e2fsck"));
+    let content = Content {
+        stage1: &stage1,
+        modules: Some(tree),
+        wanted: &wanted,
+        available: &available,
+        checker: Some(&checker),
+    };
     let bytes = gather(&content).expect("all is there").to_bytes();
     let listed = listed_by_cpio(&bytes);
-    for path in ["init", "dev/console", "lib/modules/a.ko", "lib/modules/modules.load"] {
+    for path in [
+        "init",
+        "bin/e2fsck",
+        "dev/console",
+        "lib/modules/a.ko",
+        "lib/modules/c.ko",
+        "lib/modules/modules.load",
+    ] {
         assert!(listed.iter().any(|listed| listed == path), "{path} in {listed:?}");
     }
     assert!(!listed.iter().any(|path| path.contains("unwanted")));
-    assert!(bytes.windows(10).any(|window| window == b"b.ko\na.ko\n"), "b is loaded before a");
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("\0b.ko\na.ko\n\0"), "b is loaded before a, and c is not loaded");
+    assert!(!holds("unwanted"), "nor is it spoken of");
+    assert!(holds("c.ko: b.ko\n") && holds("alias pci:v1* c\n"), "how c is found");
 }
 
 proptest! {

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: rollinit-mkinitrd --stage1 FILE [--modules TREE] [--want MODULE]... --output FILE
+usage: rollinit-mkinitrd --stage1 FILE [--modules TREE] [--want MODULE]... [--available MODULE]...
+           [--check FILE] --output FILE
 
-Writes a newc image with FILE as /init and the wanted kernel modules, with all that they need, in
-the order in which they load. TREE is .../lib/modules/VERSION with the files that depmod wrote.
+Writes a newc image with FILE as /init and kernel modules with all that they need: the wanted ones
+load in any case, the available ones when a device or the root's file system wants them. TREE is
+.../lib/modules/VERSION with the files that depmod wrote. --check puts a static e2fsck in.
 A module that is built into the kernel needs no file and is fine.
 Exits 0 when the image is written, 1 if that failed, 2 on wrong usage.";
 
@@ -18,6 +20,8 @@ struct Arguments {
     stage1: Option<PathBuf>,
     modules: Option<PathBuf>,
     wanted: Vec<String>,
+    available: Vec<String>,
+    checker: Option<PathBuf>,
     output: Option<PathBuf>,
 }
 
@@ -29,6 +33,8 @@ fn read_arguments(words: &mut dyn Iterator<Item = String>) -> Result<Arguments, 
             "--stage1" => arguments.stage1 = Some(value.into()),
             "--modules" => arguments.modules = Some(value.into()),
             "--want" => arguments.wanted.push(value),
+            "--available" => arguments.available.push(value),
+            "--check" => arguments.checker = Some(value.into()),
             "--output" => arguments.output = Some(value.into()),
             _ => return Err(format!("{word}: unknown option")),
         }
@@ -53,12 +59,25 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let Arguments { stage1: Some(stage1), modules, wanted, output: Some(output) } = arguments
+    let Arguments {
+        stage1: Some(stage1),
+        modules,
+        wanted,
+        available,
+        checker,
+        output: Some(output),
+    } = arguments
     else {
         eprintln!("rollinit-mkinitrd: --stage1 and --output are needed\n{USAGE}");
         return ExitCode::from(2);
     };
-    let content = Content { stage1: &stage1, modules: modules.as_deref(), wanted: &wanted };
+    let content = Content {
+        stage1: &stage1,
+        modules: modules.as_deref(),
+        wanted: &wanted,
+        available: &available,
+        checker: checker.as_deref(),
+    };
     match write_image(&content, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,6 +4,7 @@
 //! wins, and what follows `--` is for init (Documentation/admin-guide/kernel-parameters.rst).
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -13,6 +14,18 @@ pub const ROOT_WAIT_S: u64 = 30;
 
 /// Longest wait that is obeyed, in seconds: above it a mistake would look like a hang.
 const ROOT_WAIT_S_MAX: u64 = 3600;
+
+/// Directories of udev's links, and the words that mean the same.
+const BY_LINK: [(&str, &str); 4] = [
+    ("by-label", "LABEL"),
+    ("by-uuid", "UUID"),
+    ("by-partlabel", "PARTLABEL"),
+    ("by-partuuid", "PARTUUID"),
+];
+
+/// What can be written.
+pub const ROOT_CURE: &str =
+    "write root=LABEL=, UUID=, PARTLABEL=, PARTUUID= with a value, or root=/dev/NAME";
 
 /// Where NixOS keeps the link to the running system's generation.
 const SYSTEM_PROFILE: &str = "/nix/var/nix/profiles/system";
@@ -24,6 +37,46 @@ pub enum Root {
     Name(String),
     /// By its partition's UUID, in lower case.
     PartitionUuid(String),
+    /// By its partition's name in the table.
+    PartitionLabel(String),
+    /// By its file system's UUID, in lower case.
+    Uuid(String),
+    /// By its file system's label.
+    Label(String),
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "/dev/{name}"),
+            Self::PartitionUuid(uuid) => write!(f, "PARTUUID={uuid}"),
+            Self::PartitionLabel(label) => write!(f, "PARTLABEL={label}"),
+            Self::Uuid(uuid) => write!(f, "UUID={uuid}"),
+            Self::Label(label) => write!(f, "LABEL={label}"),
+        }
+    }
+}
+
+/// When the root's file system is checked before it is mounted; systemd's words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckMode {
+    /// `fsck.mode=auto`: when it recorded errors. A journal is replayed by the mount itself.
+    Auto,
+    /// `fsck.mode=force`: always.
+    Force,
+    /// `fsck.mode=skip`: never.
+    Skip,
+}
+
+/// What a check may do; systemd's words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckRepair {
+    /// `fsck.repair=preen`: what is safe to mend without a person.
+    Preen,
+    /// `fsck.repair=yes`: everything, whatever is lost.
+    Yes,
+    /// `fsck.repair=no`: nothing.
+    No,
 }
 
 /// Where the next program's path was found.
@@ -51,6 +104,12 @@ pub struct CommandLine {
     pub read_only: bool,
     /// How long to wait for the root device, in seconds.
     pub root_wait_s: u64,
+    /// `rollinit.grow`: the last partition and its file system take what room the disk has.
+    pub grows: bool,
+    /// `fsck.mode=`.
+    pub check_mode: CheckMode,
+    /// `fsck.repair=`.
+    pub check_repair: CheckRepair,
     /// What to start there.
     pub init: Init,
     /// `panic=` is there, so its choice is not ours.
@@ -82,6 +141,17 @@ impl CommandLine {
             root_wait_s: wait
                 .and_then(|seconds| seconds.parse().ok())
                 .map_or(ROOT_WAIT_S, |seconds: u64| seconds.min(ROOT_WAIT_S_MAX)),
+            grows: words.iter().any(|word| word == b"rollinit.grow"),
+            check_mode: match text("fsck.mode").as_deref() {
+                Some("force") => CheckMode::Force,
+                Some("skip") => CheckMode::Skip,
+                _ => CheckMode::Auto,
+            },
+            check_repair: match text("fsck.repair").as_deref() {
+                Some("yes") => CheckRepair::Yes,
+                Some("no") => CheckRepair::No,
+                _ => CheckRepair::Preen,
+            },
             init: init_of(last("init"), last("rollinit.system")),
             has_panic: last("panic").is_some(),
         }
@@ -92,17 +162,56 @@ fn root_of(text: Option<String>) -> Result<Root, String> {
     let Some(text) = text else {
         return Err("the kernel command line has no root=".to_owned());
     };
-    if let Some(uuid) = text.strip_prefix("PARTUUID=") {
-        if uuid.contains('/') {
-            return Err(format!("root={text}: a distance from a partition is not understood"));
+    let (name, value) = match text.strip_prefix("/dev/disk/") {
+        // What udev would have made links of.
+        Some(link) => {
+            let (directory, value) = link.split_once('/').unwrap_or((link, ""));
+            let known = BY_LINK.iter().find(|(name, _)| *name == directory);
+            (known.map_or("", |(_, word)| *word), unescape(value))
         }
-        return Ok(Root::PartitionUuid(uuid.to_ascii_lowercase()));
+        None => match text.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => ("", text.strip_prefix("/dev/").unwrap_or_default().to_owned()),
+        },
+    };
+    if value.is_empty() {
+        return Err(format!("root={text}: nothing is named; {ROOT_CURE}"));
     }
-    match text.strip_prefix("/dev/") {
-        // What lies in a directory of /dev is a link that udev makes, and there is no udev.
-        Some(name) if !name.is_empty() && !name.contains('/') => Ok(Root::Name(name.to_owned())),
-        _ => Err(format!("root={text}: only root=/dev/NAME and root=PARTUUID=UUID are understood")),
+    match name {
+        "PARTUUID" if value.contains('/') => {
+            Err(format!("root={text}: a distance from a partition is not understood; {ROOT_CURE}"))
+        }
+        "PARTUUID" => Ok(Root::PartitionUuid(value.to_ascii_lowercase())),
+        "PARTLABEL" => Ok(Root::PartitionLabel(value)),
+        "UUID" => Ok(Root::Uuid(value.to_ascii_lowercase())),
+        "LABEL" => Ok(Root::Label(value)),
+        "" if text.starts_with("/dev/") && !value.contains('/') && !text.contains("/disk/") => {
+            Ok(Root::Name(value))
+        }
+        _ => Err(format!("root={text}: not understood; {ROOT_CURE}")),
     }
+}
+
+/// `/dev/disk/by-label/my\x20disk`: what udev writes for bytes that do not fit into a name.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = after.strip_prefix(b"x").and_then(|digits| digits.get(..2));
+        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|_| *first == b'\\') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn init_of(init: Option<Vec<u8>>, system: Option<Vec<u8>>) -> Init {
@@ -169,19 +278,57 @@ mod tests {
         assert_eq!(parse("x -- init=/i").init.source, "the system profile", "it is for init");
     }
 
-    /// A UUID is compared in lower case; what needs udev or a search by label is refused by name.
+    /// UUIDs are compared in lower case; udev's links mean what they are called after; what only a
+    /// person or a device mapper could find is refused by name.
     #[test]
     fn roots() {
-        let root = parse("root=PARTUUID=C12A7328-F81F-11D2-BA4B-00A0C93EC93B").root;
-        let uuid = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b".to_owned();
-        assert_eq!(root, Ok(Root::PartitionUuid(uuid)));
-        let refused =
-            ["root=LABEL=nixos", "root=UUID=1", "root=/dev/disk/by-label/nixos", "root=/dev/", ""];
-        for line in refused {
-            let trouble = parse(line).root.expect_err(line);
-            assert!(trouble.contains(line), "{trouble}");
+        let root = |text: &str| parse(&format!("root={text}")).root.map(|root| root.to_string());
+        let uuid = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+        for (text, meant) in [
+            ("PARTUUID=C12A7328-F81F-11D2-BA4B-00A0C93EC93B", format!("PARTUUID={uuid}")),
+            ("UUID=C12A7328-F81F-11D2-BA4B-00A0C93EC93B", format!("UUID={uuid}")),
+            ("LABEL=NixOS", "LABEL=NixOS".to_owned()),
+            ("LABEL=a=b", "LABEL=a=b".to_owned()),
+            ("PARTLABEL=root", "PARTLABEL=root".to_owned()),
+            ("/dev/disk/by-label/my\\x20disk", "LABEL=my disk".to_owned()),
+            ("/dev/disk/by-uuid/1A2B-3C4D", "UUID=1a2b-3c4d".to_owned()),
+            ("/dev/disk/by-partlabel/a\\x2fb", "PARTLABEL=a/b".to_owned()),
+            ("/dev/disk/by-partuuid/AB", "PARTUUID=ab".to_owned()),
+            ("/dev/nvme0n1p1", "/dev/nvme0n1p1".to_owned()),
+        ] {
+            assert_eq!(root(text), Ok(meant));
         }
-        assert!(parse("root=PARTUUID=1-2/PARTNROFF=1").root.is_err());
+        for text in [
+            "",
+            "/dev/",
+            "LABEL=",
+            "/dev/mapper/root",
+            "/dev/disk/by-id/nvme-1",
+            "/dev/disk/by-label/",
+            "fstab",
+            "8:1",
+            "PARTUUID=1-2/PARTNROFF=1",
+            "/srv/root",
+            "LABELLED=x",
+        ] {
+            let trouble = root(text).expect_err(text);
+            assert!(trouble.starts_with(&format!("root={text}: ")), "{trouble}");
+            assert!(trouble.contains("write root="), "{trouble}");
+        }
+        assert!(parse("").root.is_err());
+    }
+
+    /// systemd's words about checks, and growth only where it is asked for.
+    #[test]
+    fn checks_and_growth() {
+        let line = parse("root=LABEL=x");
+        assert_eq!((line.check_mode, line.check_repair), (CheckMode::Auto, CheckRepair::Preen));
+        assert!(!line.grows);
+        let line = parse("fsck.mode=force fsck.repair=yes rollinit.grow");
+        assert_eq!((line.check_mode, line.check_repair), (CheckMode::Force, CheckRepair::Yes));
+        assert!(line.grows);
+        let line = parse("fsck.mode=skip fsck.repair=no");
+        assert_eq!((line.check_mode, line.check_repair), (CheckMode::Skip, CheckRepair::No));
     }
 
     /// The last word counts, quotes keep white space, and numbers are capped.

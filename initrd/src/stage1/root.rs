@@ -2,6 +2,7 @@
 
 use crate::command_line::{CommandLine, Init};
 use crate::voice::Failure;
+use disk::superblock::Superblock;
 use initrd::image::ROOT_DIRECTORY;
 use std::fs;
 use std::io;
@@ -15,38 +16,57 @@ const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 /// Names listed in a failure: enough to see a typing error.
 const LISTED_MAX: usize = 8;
 
-/// Mounts the root device; returns the kind of its file system.
+/// Kinds of file systems to try, in order: those of `rootfstype=`, else the one whose superblock
+/// was found, else all that the kernel has.
 ///
 /// # Errors
-/// A [`Failure`] if no kind fits.
-pub fn mount_root(device: &Path, line: &CommandLine) -> Result<String, Failure> {
-    let failure = |cause: String, seen: Vec<String>| Failure {
+/// A [`Failure`] if the kernel does not say what it has.
+pub fn kinds(superblock: Option<&Superblock>, line: &CommandLine) -> Result<Vec<String>, Failure> {
+    if !line.root_kinds.is_empty() {
+        return Ok(line.root_kinds.clone());
+    }
+    if let Some(found) = superblock {
+        // Its one driver takes all three, where it was not told to leave the old ones alone.
+        let fallback = found.kind.starts_with("ext").then_some("ext4");
+        let mut kinds = vec![found.kind.to_owned()];
+        kinds.extend(fallback.filter(|kind| *kind != found.kind).map(str::to_owned));
+        return Ok(kinds);
+    }
+    let list = fs::read_to_string("/proc/filesystems");
+    let list = list.map_err(|error| failure("/proc/filesystems", error.to_string(), Vec::new()))?;
+    Ok(kinds_of_disks(&list))
+}
+
+fn failure(object: &str, cause: String, seen: Vec<String>) -> Failure {
+    Failure {
         step: "mount the root",
-        object: device.display().to_string(),
+        object: object.to_owned(),
         cause,
         seen,
         cure:
             "correct root=, rootfstype= or rootflags= on the kernel command line, or add the file \
                system's driver to the modules of the initrd"
                 .to_owned(),
-    };
+    }
+}
+
+/// Mounts the root device; returns the kind of its file system.
+///
+/// # Errors
+/// A [`Failure`] if none of the kinds fits.
+pub fn mount_root(device: &Path, kinds: &[String], line: &CommandLine) -> Result<String, Failure> {
+    let shown = device.display().to_string();
     let options = Options::parse(&line.root_flags)
-        .map_err(|error| failure(format!("rootflags=: {error}"), Vec::new()))?;
+        .map_err(|error| failure(&shown, format!("rootflags=: {error}"), Vec::new()))?;
     let options = if line.read_only { options.read_only() } else { options };
-    let kinds = if line.root_kinds.is_empty() {
-        let list = fs::read_to_string("/proc/filesystems");
-        kinds_of_disks(&list.map_err(|error| failure(error.to_string(), Vec::new()))?)
-    } else {
-        line.root_kinds.clone()
-    };
     let mut tried = Vec::new();
-    for kind in &kinds {
+    for kind in kinds {
         match mount::mount(device, Path::new(ROOT_DIRECTORY), kind, &options) {
             Ok(()) => return Ok(kind.clone()),
             Err(error) => tried.push(format!("{kind}: {error}")),
         }
     }
-    Err(failure("no file system could be mounted".to_owned(), tried))
+    Err(failure(&shown, "no file system could be mounted".to_owned(), tried))
 }
 
 /// The kinds in `/proc/filesystems` that lie on a disk: lines without `nodev`. The kernel's order,

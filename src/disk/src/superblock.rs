@@ -10,7 +10,8 @@
 //! nobody can tell.
 //!
 //! Sources: the kernel's fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h,
-//! include/uapi/linux/btrfs_tree.h, include/linux/swap.h, fs/squashfs/squashfs_fs.h, fs/erofs/erofs_fs.h, include/linux/f2fs_fs.h,
+//! include/uapi/linux/btrfs_tree.h, include/linux/swap.h, fs/squashfs/squashfs_fs.h,
+//! fs/erofs/erofs_fs.h, include/linux/f2fs_fs.h,
 //! include/uapi/linux/raid/md_p.h; Microsoft's FAT and exFAT specifications; ECMA-119 (ISO 9660);
 //! LUKS1 and LUKS2 on-disk format; LVM2's lib/format_text/layout.h.
 

@@ -5,7 +5,6 @@
 //! Never: policy, text formats, async, NSS, a global that outlives its caller's wish.
 
 pub mod acpi;
-pub mod block;
 pub mod cgroup;
 pub mod child;
 pub mod clock;
@@ -32,6 +31,7 @@ pub mod notify;
 pub mod packet;
 pub mod partition;
 pub mod peer;
+pub mod place;
 pub mod poll;
 pub mod process;
 pub mod reap;
