@@ -1,0 +1,150 @@
+//! Drivers for the devices of this machine, out of the modules that the image has.
+//!
+//! Some modules the image lists to be loaded in any case. The others load when a device says, by
+//! its modalias, that it wants them, or when a file system of their kind is to be mounted.
+
+use initrd::image::{MODULES_DIRECTORY, MODULES_LIST};
+use initrd::modules::Index;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use sys::module::{self, Loaded};
+
+/// Modules that did not load, named in one line.
+const TROUBLES_MAX: usize = 4;
+
+/// Directories within directories below `/sys/devices` that are walked. A disk behind two bridges
+/// lies a dozen deep.
+const DEPTH_MAX: usize = 32;
+
+/// What is loaded, and what did not load.
+#[derive(Debug, Default)]
+pub struct Drivers {
+    index: Index,
+    /// Asked of the kernel already, whatever came of it.
+    tried: BTreeSet<PathBuf>,
+    loaded: usize,
+    already: usize,
+    troubles: Vec<String>,
+}
+
+impl Drivers {
+    /// Reads which modules the image has; without an index there are none but the listed ones.
+    #[must_use]
+    pub fn open() -> Self {
+        let mut drivers = Self::default();
+        match Index::read(Path::new(MODULES_DIRECTORY)) {
+            Ok(index) => drivers.index = index,
+            Err(error) => drivers.troubles.push(error.to_string()),
+        }
+        drivers
+    }
+
+    /// Loads the image's list, in its order.
+    pub fn load_listed(&mut self) {
+        match fs::read_to_string(MODULES_LIST) {
+            Ok(list) => {
+                for name in list.lines().filter(|name| !name.is_empty()) {
+                    self.load(Path::new(name));
+                }
+            }
+            Err(error) => self.troubles.push(format!("read {MODULES_LIST}: {error}")),
+        }
+    }
+
+    /// Loads what the devices that are there already want.
+    pub fn load_for_all(&mut self) {
+        let mut wanted = BTreeSet::new();
+        gather(Path::new("/sys/devices"), DEPTH_MAX, &mut wanted);
+        for modalias in &wanted {
+            self.load_for(modalias);
+        }
+    }
+
+    /// Loads what a device that says `modalias` wants, or what the kernel would ask for by a name
+    /// such as `fs-xfs`.
+    pub fn load_for(&mut self, modalias: &str) {
+        for file in self.index.order(self.index.matching(modalias)).unwrap_or_default() {
+            self.load(&file);
+        }
+    }
+
+    fn load(&mut self, file: &Path) {
+        if !self.tried.insert(file.to_owned()) {
+            return;
+        }
+        match module::load(&Path::new(MODULES_DIRECTORY).join(file)) {
+            Ok(Loaded::Now) => self.loaded += 1,
+            Ok(Loaded::Already) => self.already += 1,
+            Err(error) => self.troubles.push(format!("{}: {error}", file.display())),
+        }
+    }
+
+    /// How it went so far, in a line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!("modules: {} loaded, {} there before", self.loaded, self.already)
+    }
+
+    /// What did not load, in one line if there is any. Whether it matters shows when the root is
+    /// looked for.
+    #[must_use]
+    pub fn troubles(&self) -> Option<String> {
+        let some: Vec<&str> = self.troubles.iter().take(TROUBLES_MAX).map(String::as_str).collect();
+        let more = self.troubles.len() - some.len();
+        (!some.is_empty())
+            .then(|| format!("modules that did not load: {}; {more} more", some.join("; ")))
+    }
+}
+
+/// Every `modalias` below a directory of sysfs. Links are not followed: they lead back.
+fn gather(directory: &Path, depth: usize, found: &mut BTreeSet<String>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() && depth > 0 {
+            gather(&entry.path(), depth - 1, found);
+        } else if kind.is_file()
+            && entry.file_name() == "modalias"
+            && let Ok(text) = fs::read_to_string(entry.path())
+        {
+            found.insert(text.trim_end().to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Modaliases are found at every depth, each once, and links that lead back end nowhere.
+    #[test]
+    fn devices_say_what_they_want() {
+        let root = tempfile::tempdir().expect("a folder");
+        let inner = root.path().join("pci0000:00/0000:00:03.0/virtio0");
+        fs::create_dir_all(&inner).expect("folders");
+        fs::write(inner.join("modalias"), "virtio:d00000002v00001AF4\n").expect("a file");
+        let outer = root.path().join("pci0000:00/0000:00:03.0/modalias");
+        fs::write(outer, "pci:v00001AF4d00001042\n").expect("a file");
+        symlink(root.path(), inner.join("subsystem")).expect("a link");
+        let mut found = BTreeSet::new();
+        gather(root.path(), DEPTH_MAX, &mut found);
+        let found: Vec<&str> = found.iter().map(String::as_str).collect();
+        assert_eq!(found, ["pci:v00001AF4d00001042", "virtio:d00000002v00001AF4"]);
+    }
+
+    /// A module is asked for once, however many devices want it; what failed is named.
+    #[test]
+    fn modules_are_tried_once() {
+        let index = Index::parse("none.ko:\n", "", "", "alias x:* none\nalias y none\n");
+        let mut drivers = Drivers { index, ..Drivers::default() };
+        for modalias in ["x:1", "x:2", "y", "z"] {
+            drivers.load_for(modalias);
+        }
+        assert_eq!(drivers.tried.len(), 1);
+        let troubles = drivers.troubles().expect("there is no such file");
+        assert!(troubles.starts_with("modules that did not load: none.ko: "), "{troubles}");
+        assert!(troubles.ends_with("; 0 more"), "{troubles}");
+    }
+}
