@@ -14,12 +14,15 @@ mod types;
 
 pub use error::Error;
 pub use types::{
-    Generation, GenerationList, Outcome, OutcomeKind, Progress, Release, Step, StepState, SwapList,
-    SwapReply, SwapSummary,
+    Generation, GenerationList, Level, Notice, NoticeList, Outcome, OutcomeKind, Progress, Reboot,
+    Release, Step, StepState, SwapList, SwapReply, SwapSummary,
 };
 
 /// The name of the interface, as in the checked-in description `docs/io.rollinit.Agent.varlink`.
 pub const INTERFACE: &str = "io.rollinit.Agent";
+
+/// What stands in the place of an app's name when the system itself is meant. No app is called so.
+pub const SYSTEM: &str = "system";
 
 /// Where the agent listens unless it is told otherwise.
 pub const SOCKET_PATH: &str = "/run/rollinit/agent";

@@ -6,8 +6,8 @@
 mod wire;
 
 use crate::types::{
-    AppList, AppView, Changed, EventBatch, LogBatch, ProcessList, ShutdownKind, Status, Task,
-    TaskEnd,
+    AppList, AppView, Changed, CredentialList, CredentialProblem, CredentialsPut, EventBatch,
+    LogBatch, NewCredential, ProcessList, Reload, ShutdownKind, Status, Task, TaskEnd,
 };
 use serde::Serialize;
 use std::path::Path;
@@ -52,6 +52,11 @@ struct ShutdownRequest {
 }
 
 #[derive(Debug, Serialize)]
+struct ReloadRequest {
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
 struct SwapStep<'a> {
     app: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +79,17 @@ pub struct TaskRequest<'a> {
     pub closure: &'a str,
     /// It is killed so long after its start unless that is put off; milliseconds, 0: never.
     pub lease_ms: u64,
+}
+
+/// The parameters of `PutCredentials`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Delivery<'a> {
+    /// The service or app.
+    pub owner: &'a str,
+    /// Those that can be had.
+    pub credentials: &'a [NewCredential],
+    /// Why others cannot.
+    pub problems: &'a [CredentialProblem],
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +147,14 @@ impl Client {
     /// As [`Client::status`].
     pub async fn restart(&mut self, name: &str) -> Result<Changed, CallError> {
         self.wire.call("Restart", Named { name: Some(name) }).await
+    }
+
+    /// `Reload`: returns when it is decided what changes, or with `dry_run` what would.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn reload(&mut self, dry_run: bool) -> Result<Reload, CallError> {
+        self.wire.call("Reload", ReloadRequest { dry_run }).await
     }
 
     /// `Shutdown`: returns when it is under way.
@@ -242,5 +266,28 @@ impl Client {
         lease_ms: u64,
     ) -> Result<(), CallError> {
         self.wire.order("RenewTask", Renewal { app, swap, task, lease_ms }).await
+    }
+
+    /// `WatchCredentials`: those that are to be there, and with `follow` each time that has
+    /// changed.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn watch_credentials(
+        &mut self,
+        follow: bool,
+    ) -> Result<Replies<'_, CredentialList, OfSupervisor>, CallError> {
+        self.wire.stream("WatchCredentials", Nothing {}, follow).await
+    }
+
+    /// `PutCredentials`: returns when they are there.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn put_credentials(
+        &mut self,
+        delivery: Delivery<'_>,
+    ) -> Result<CredentialsPut, CallError> {
+        self.wire.call("PutCredentials", delivery).await
     }
 }

@@ -165,6 +165,10 @@ pub enum Method {
     Stop,
     /// `Restart`
     Restart,
+    /// `Reload`
+    Reload,
+    /// `Reload` with `dry_run`
+    ReloadDryRun,
     /// `Shutdown`
     Shutdown,
     /// `Apps`
@@ -183,6 +187,10 @@ pub enum Method {
     RunTask,
     /// `RenewTask`
     RenewTask,
+    /// `WatchCredentials`
+    WatchCredentials,
+    /// `PutCredentials`
+    PutCredentials,
     /// `Swap` of the agent
     Swap,
     /// `Rollback` of the agent
@@ -195,6 +203,10 @@ pub enum Method {
     Generations,
     /// `Swaps` of the agent
     Swaps,
+    /// `Swap` and `Rollback` of the agent, of the system itself
+    SwapSystem,
+    /// `Standing` of the agent
+    Standing,
 }
 
 impl Method {
@@ -209,6 +221,7 @@ impl Method {
             Method::Start => "Start",
             Method::Stop => "Stop",
             Method::Restart => "Restart",
+            Method::Reload | Method::ReloadDryRun => "Reload",
             Method::Shutdown => "Shutdown",
             Method::Apps => "Apps",
             Method::WatchApp => "WatchApp",
@@ -218,12 +231,16 @@ impl Method {
             Method::Abandon => "Abandon",
             Method::RunTask => "RunTask",
             Method::RenewTask => "RenewTask",
+            Method::WatchCredentials => "WatchCredentials",
+            Method::PutCredentials => "PutCredentials",
             Method::Swap => "Swap",
             Method::Rollback => "Rollback",
             Method::Follow => "Follow",
             Method::Confirm => "Confirm",
             Method::Generations => "Generations",
             Method::Swaps => "Swaps",
+            Method::SwapSystem => "Swap (of the system)",
+            Method::Standing => "Standing",
         }
     }
 
@@ -233,14 +250,20 @@ impl Method {
         match self {
             Method::GetStatus | Method::ListProcesses => Role::Read,
             Method::GetLogs | Method::WatchEvents => Role::Read,
-            Method::Start | Method::Stop | Method::Restart => Role::Operate,
+            Method::Start | Method::Stop | Method::Restart | Method::Reload => Role::Operate,
+            Method::ReloadDryRun => Role::Read,
             Method::Shutdown => Role::Admin,
             Method::Apps | Method::WatchApp => Role::Read,
             // A swap's steps one by one are the agent's business: out of order they lose requests.
             Method::Prepare | Method::Admit | Method::Retire | Method::Abandon => Role::Admin,
             Method::RunTask | Method::RenewTask => Role::Admin,
+            Method::WatchCredentials => Role::Read,
+            Method::PutCredentials => Role::Admin,
             Method::Swap | Method::Rollback | Method::Confirm => Role::Operate,
+            // It brings another kernel, and the host's power with it.
+            Method::SwapSystem => Role::Admin,
             Method::Follow | Method::Generations | Method::Swaps => Role::Read,
+            Method::Standing => Role::Read,
         }
     }
 }

@@ -7,9 +7,7 @@
 use crate::accept::{self, House, Visitor};
 use crate::roles::{Peer, Policy};
 use crate::session::Session;
-use crate::types::{
-    App, Changed, Event, LogRecord, ProcessList, ShutdownKind, Status, Task, TaskEnd,
-};
+use crate::types::{App, Changed, Credential, CredentialProblem, Event, LogRecord, NewCredential, ProcessList, Reload, ShutdownKind, Status, Task, TaskEnd};
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -32,6 +30,9 @@ pub trait Backend {
 
     /// Brings a service up, down, or down and up; answers when it is there.
     fn change<'a>(&'a self, peer: &'a Peer, verb: Verb, name: &'a str) -> Answer<'a, Changed>;
+
+    /// Puts the definitions on disk into force, or says what that would change.
+    fn reload<'a>(&'a self, peer: &'a Peer, dry_run: bool) -> Answer<'a, Reload>;
 
     /// Lines of services' output.
     fn logs(&self, query: LogQuery) -> Answer<'_, Feed<LogRecord>>;
@@ -65,6 +66,14 @@ pub trait Backend {
         task: Task,
         lease_ms: u64,
     ) -> Answer<'a, ()>;
+
+    /// The credentials that definitions name, by owner and name, as they are now and at each
+    /// change: the channel holds the newest.
+    fn watch_credentials(&self) -> Answer<'_, watch::Receiver<Vec<Credential>>>;
+
+    /// Takes credentials of a service or an app, and why others cannot be had; answers with the
+    /// names of those that are new, when their owner was told.
+    fn put_credentials<'a>(&'a self, order: CredentialOrder<'a>) -> Answer<'a, Vec<String>>;
 
     /// `CLOCK_MONOTONIC` now, in nanoseconds.
     fn now_ns(&self) -> u64;
@@ -127,6 +136,17 @@ pub struct TaskOrder<'a> {
     pub closure: &'a str,
     /// It is killed so long after its start unless that is put off; milliseconds, 0: never.
     pub lease_ms: u64,
+}
+
+/// Credentials of a service or an app, as far as they can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CredentialOrder<'a> {
+    /// The service or app.
+    pub owner: &'a str,
+    /// Those that can.
+    pub credentials: &'a [NewCredential],
+    /// Why others cannot.
+    pub problems: &'a [CredentialProblem],
 }
 
 /// Which lines `GetLogs` wants.

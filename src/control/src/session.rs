@@ -5,13 +5,14 @@
 
 use crate::limits::{LOG_LINES_DEFAULT, LOG_LINES_MAX};
 use crate::roles::{Grant, Method, Peer, Role};
-use crate::server::{Backend, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb};
+use crate::server::{Backend, CredentialOrder, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb};
 use crate::stream::{Latest, Replies, Source, Stated, StreamError};
 use crate::types::{
-    App, AppHealth, AppList, AppPolicy, AppRun, AppSwap, AppView, Changed, End, EndCause, Event,
-    EventBatch, HealthKind, Host, HostState, Init, Listen, LogBatch, LogRecord, Problem,
-    ProcessList, RetireWhen, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status,
-    Strategy, Supervisor, SwapPhase, Task, TaskEnd,
+    App, AppHealth, AppList, AppPolicy, AppRun, AppSwap, AppView, Change, Changed, Credential,
+    CredentialList, CredentialProblem, CredentialSource, CredentialsPut, End, EndCause, Event,
+    EventBatch, HealthKind, Host, HostState, Init, Listen, LogBatch, LogRecord, NewCredential,
+    Problem, ProcessList, Reload, RetireWhen, ServiceProcesses, ServiceState, ServiceStatus,
+    ShutdownKind, Status, Strategy, Supervisor, SwapPhase, Task, TaskEnd,
 };
 use futures_core::Stream;
 use std::rc::Rc;
@@ -69,8 +70,9 @@ impl Session {
     version = env!("CARGO_PKG_VERSION"),
     url = "https://github.com/rollinit/rollinit",
     types = [
-        App, AppHealth, AppPolicy, AppRun, AppSwap, End, EndCause, Event, HealthKind, Host,
-        HostState, Init, Listen, LogRecord, Problem, RetireWhen, Role, ServiceProcesses,
+        App, AppHealth, AppPolicy, AppRun, AppSwap, Change, Credential, CredentialProblem,
+        CredentialSource, End, EndCause, Event, HealthKind, Host,
+        HostState, Init, Listen, LogRecord, NewCredential, Problem, RetireWhen, Role, ServiceProcesses,
         ServiceState, ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task,
     ]
 )]
@@ -100,6 +102,17 @@ impl Session {
     /// Takes a service down if it is up, and up again; replies when it is ready. Role: operate.
     async fn restart(&self, name: String) -> Result<Changed, crate::Error> {
         self.change(Method::Restart, Verb::Restart, &name).await
+    }
+
+    /// Puts the definitions on disk into force and touches only what changed: new ones start,
+    /// removed ones stop, changed ones start again where their run cannot stay. A file that cannot
+    /// be used changes nothing. With dry_run: says what would change. Replies when that is decided,
+    /// not when all is up. Role: operate; with dry_run read.
+    async fn reload(&self, dry_run: Option<bool>) -> Result<Reload, crate::Error> {
+        let dry_run = dry_run.unwrap_or(false);
+        let method = if dry_run { Method::ReloadDryRun } else { Method::Reload };
+        self.grant.check(method)?;
+        self.backend.reload(&self.peer, dry_run).await
     }
 
     /// The last lines of one service or of all (100 unless given), and with follow those to come.
@@ -168,7 +181,8 @@ impl Session {
             Ok(()) => self.backend.watch_app(&name).await,
         };
         let source = feed.map_err(StreamError::Own).map(|apps| {
-            let latest = Latest::new(apps, Rc::clone(&self.backend), more);
+            let view = |now_ns, app| AppView { now_ns, app };
+            let latest = Latest::new(apps, view, Rc::clone(&self.backend), more);
             Box::new(latest) as Box<dyn Source<_, _>>
         });
         Stated::new(source, &self.watch)
@@ -242,5 +256,40 @@ impl Session {
     ) -> Result<(), crate::Error> {
         self.grant.check(Method::RenewTask)?;
         self.backend.renew_task(&app, &swap, task, lease_ms).await
+    }
+
+    /// The credentials that services and apps are to have, and with more also each time that has
+    /// changed. Never their values. Role: read.
+    #[zlink(more)]
+    async fn watch_credentials(
+        &self,
+        more: bool,
+    ) -> impl Stream<Item = Result<Reply<CredentialList>, StreamError<crate::Error>>> + Unpin {
+        let feed = match self.grant.check(Method::WatchCredentials) {
+            Err(error) => Err(error),
+            Ok(()) => self.backend.watch_credentials().await,
+        };
+        let source = feed.map_err(StreamError::Own).map(|feed| {
+            let list = |now_ns, credentials| CredentialList { now_ns, credentials };
+            let latest = Latest::new(feed, list, Rc::clone(&self.backend), more);
+            Box::new(latest) as Box<dyn Source<_, _>>
+        });
+        Stated::new(source, &self.watch)
+    }
+
+    /// Delivers credentials of a service or an app, as far as they can be had: those that are not
+    /// named stay as they are. Replies when the files are there and running processes were told as
+    /// the definition says. Role: admin.
+    async fn put_credentials(
+        &self,
+        owner: String,
+        credentials: Vec<NewCredential>,
+        problems: Vec<CredentialProblem>,
+    ) -> Result<CredentialsPut, crate::Error> {
+        self.grant.check(Method::PutCredentials)?;
+        let order =
+            CredentialOrder { owner: &owner, credentials: &credentials, problems: &problems };
+        let changed = self.backend.put_credentials(order).await?;
+        Ok(CredentialsPut { changed })
     }
 }

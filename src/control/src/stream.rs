@@ -7,7 +7,7 @@
 
 use crate::limits::RECORDS_PER_REPLY_MAX;
 use crate::server::{Backend, Batch, Feed};
-use crate::types::{App, AppView, Event, EventBatch, LogBatch, LogRecord};
+use crate::types::{Event, EventBatch, LogBatch, LogRecord};
 use futures_core::Stream;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -212,30 +212,37 @@ impl<R, E> Stream for Stated<R, E> {
     }
 }
 
-/// An app as it is, then each time it has changed. Ends with what it was last when nobody will
+/// Something as it is, then each time it has changed. Ends with what it was last when nobody will
 /// change it any more.
-pub(crate) struct Latest {
-    apps: watch::Receiver<App>,
+pub(crate) struct Latest<T, R> {
+    values: watch::Receiver<T>,
+    reply: fn(u64, T) -> R,
     backend: Rc<dyn Backend>,
     more: bool,
     is_first: bool,
 }
 
-impl Latest {
-    pub(crate) fn new(apps: watch::Receiver<App>, backend: Rc<dyn Backend>, more: bool) -> Latest {
-        Latest { apps, backend, more, is_first: true }
+impl<T, R> Latest<T, R> {
+    /// `reply` makes a reply of the time, in CLOCK_MONOTONIC nanoseconds, and the newest value.
+    pub(crate) fn new(
+        values: watch::Receiver<T>,
+        reply: fn(u64, T) -> R,
+        backend: Rc<dyn Backend>,
+        more: bool,
+    ) -> Self {
+        Latest { values, reply, backend, more, is_first: true }
     }
 }
 
-impl Source<AppView, crate::Error> for Latest {
-    fn next(mut self: Box<Self>) -> Pending<AppView, crate::Error> {
+impl<T: Clone + 'static, R: 'static> Source<R, crate::Error> for Latest<T, R> {
+    fn next(mut self: Box<Self>) -> Pending<R, crate::Error> {
         Box::pin(async move {
-            let is_last = !self.is_first && self.apps.changed().await.is_err();
-            let app = self.apps.borrow_and_update().clone();
-            let view = AppView { now_ns: self.backend.now_ns(), app };
+            let is_last = !self.is_first && self.values.changed().await.is_err();
+            let value = self.values.borrow_and_update().clone();
+            let reply = (self.reply)(self.backend.now_ns(), value);
             let goes_on = self.more && !is_last;
             self.is_first = false;
-            (Ok(view), goes_on.then_some(self as Box<dyn Source<_, _>>))
+            (Ok(reply), goes_on.then_some(self as Box<dyn Source<_, _>>))
         })
     }
 }

@@ -5,16 +5,22 @@
 //! Fields are only ever added; a client ignores those it does not know.
 
 mod app;
+mod credentials;
 mod log;
 mod process;
+mod reload;
 mod status;
 
 pub use app::{
     App, AppHealth, AppList, AppPolicy, AppRun, AppSwap, AppView, HealthKind, RetireWhen, Strategy,
     SwapPhase, Task, TaskEnd,
 };
+pub use credentials::{
+    Credential, CredentialList, CredentialProblem, CredentialSource, CredentialsPut, NewCredential,
+};
 pub use log::{Event, EventBatch, LogBatch, LogRecord};
 pub use process::{ProcessList, ServiceProcesses};
+pub use reload::{Change, Reload};
 pub use status::{
     Changed, End, EndCause, Host, HostState, Init, Listen, Problem, ServiceState, ServiceStatus,
     ShutdownKind, Status, Supervisor,

@@ -6,7 +6,7 @@
 mod fake;
 
 use control::agent::client::{CallError, Client, SwapRequest};
-use control::agent::{Error, OutcomeKind, Progress, Step, StepState};
+use control::agent::{Error, NoticeList, OutcomeKind, Progress, Reboot, Step, StepState};
 use control::roles::Peer;
 use fake::agent::{FakeAgent, listen_agent, progress};
 use fake::apps::NEW;
@@ -23,7 +23,11 @@ struct Stage {
 
 impl Stage {
     fn new(peer: Peer) -> Stage {
-        let stage = Stage { directory: tempfile::tempdir().unwrap(), agent: Rc::default() };
+        Stage::with(peer, FakeAgent::default())
+    }
+
+    fn with(peer: Peer, agent: FakeAgent) -> Stage {
+        let stage = Stage { directory: tempfile::tempdir().unwrap(), agent: Rc::new(agent) };
         listen_agent(&stage.socket(), peer, Rc::clone(&stage.agent));
         stage
     }
@@ -57,6 +61,7 @@ fn request<'a>(app: &'a str, path: &'a str) -> SwapRequest<'a> {
         dry_run: false,
         force: true,
         detach: false,
+        reboot: Some(Reboot::Never),
     }
 }
 
@@ -92,7 +97,7 @@ fn swap_is_told() {
         assert_eq!(last.outcome.as_ref().unwrap().kind, OutcomeKind::Committed);
         assert!(before.iter().all(|line| line.outcome.is_none()));
         let orders = stage.agent.orders.borrow().join("\n");
-        for field in ["test: true", "confirm_within_ms: Some(9000)", "force: true", NEW] {
+        for field in ["test: true", "confirm_within_ms: Some(9000)", "force: true", "reboot: Never", NEW] {
             assert!(orders.contains(field), "{orders}");
         }
     });
@@ -206,5 +211,22 @@ fn roles() {
         let nobody = Stage::new(Peer { groups: Vec::new(), ..reader() });
         let mut client = nobody.client().await;
         assert!(matches!(answered(client.swaps(None).await), Error::NotPermitted { .. }));
+    });
+}
+
+/// What holds on the host is for everybody who may look, whole; the system itself is root's alone.
+#[test]
+fn notices_are_read_and_the_system_is_roots() {
+    on_one_thread(async {
+        let notices = vec![fake::agent::notice()];
+        let agent = FakeAgent { notices: notices.clone(), ..FakeAgent::default() };
+        let operator = Peer { gid: fake::POLICY.operate_gid.unwrap(), ..reader() };
+        let stage = Stage::with(operator, agent);
+        let mut client = stage.client().await;
+        assert_eq!(client.standing().await.unwrap(), NoticeList { notices });
+        let swap = request(control::agent::SYSTEM, NEW);
+        let mut replies = client.swap(&swap).await.unwrap();
+        let error = answered(replies.next().await);
+        assert!(matches!(&error, Error::NotPermitted { needs, .. } if needs == "admin"), "{error}");
     });
 }

@@ -58,8 +58,12 @@ fn calls_reach_the_backend() {
         assert!(!client.start("web").await.unwrap().changed);
         assert!(client.stop("web").await.unwrap().changed);
         assert_eq!(client.restart("web").await.unwrap().pid, Some(1234));
+        assert_eq!(client.reload(true).await.unwrap(), fake::reload(true));
+        assert_eq!(client.reload(false).await.unwrap(), fake::reload(false));
         client.shutdown(ShutdownKind::Reboot).await.unwrap();
-        let expected = ["Start web", "Stop web", "Restart web", "Shutdown reboot"];
+        let reloads = ["Reload dry_run=true", "Reload dry_run=false"];
+        let orders = ["Start web", "Stop web", "Restart web"].into_iter().chain(reloads);
+        let expected: Vec<&str> = orders.chain(["Shutdown reboot"]).collect();
         assert_eq!(*stage.fake.orders.borrow(), expected);
     });
 }

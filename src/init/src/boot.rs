@@ -53,7 +53,7 @@ const ETC_STATIC: &str = "/etc/static";
 const ETC_ROLLINIT: &str = "/etc/rollinit";
 
 /// In the order in which they are mounted. NixOS's `tty` group is 3.
-const MOUNTS: [KernelMount; 7] = [
+const MOUNTS: [KernelMount; 8] = [
     mount("proc", "/proc", ""),
     mount("sysfs", "/sys", ""),
     KernelMount { executable: true, devices: true, ..mount("devtmpfs", "/dev", "mode=755") },
@@ -61,6 +61,8 @@ const MOUNTS: [KernelMount; 7] = [
     KernelMount { devices: true, ..mount("devpts", "/dev/pts", "gid=3,mode=620,ptmxmode=666") },
     KernelMount { executable: true, ..mount("tmpfs", "/dev/shm", "mode=1777") },
     mount("cgroup2", "/sys/fs/cgroup", ""),
+    // Secrets of services: never swapped, which a tmpfs may be. The supervisor writes there.
+    mount("ramfs", "/run/rollinit/credentials", "mode=711"),
 ];
 
 const fn mount(kind: &'static str, path: &'static str, options: &'static str) -> KernelMount {

@@ -5,6 +5,7 @@
 //! reported, not the first alone.
 
 mod apps;
+mod credentials;
 mod load;
 mod read;
 mod resources;
@@ -44,6 +45,8 @@ pub struct Definition {
     pub umask: u32,
     /// How gladly the kernel kills it when memory is short: −1000 (never) to 1000 (first).
     pub oom_score_adjust: i16,
+    /// Whether its user may reach the cloud's metadata service; root always may.
+    pub imds: bool,
     /// It starts after these and stops before them, where both do.
     pub after: Vec<String>,
     /// It starts before these and stops after them, where both do.
@@ -64,6 +67,37 @@ pub struct Definition {
     pub limits: Limits,
     /// What its processes may ask of the control sockets.
     pub control: Control,
+    /// Secrets that it gets as files below `$CREDENTIALS_DIRECTORY`, by name.
+    pub credentials: BTreeMap<String, Credential>,
+}
+
+/// One of `[service.credentials]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Where it comes from.
+    pub source: CredentialSource,
+    /// What happens to a run when there is a new one.
+    pub on_change: OnChange,
+}
+
+/// Where a credential comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// A file of this host, absolute; read at each start.
+    Path(String),
+    /// A parameter of SSM; the agent delivers it, and again when it changes.
+    Ssm(String),
+}
+
+/// What happens to a run when one of its credentials changes. The file is replaced in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// Nothing: the program reads the file when it needs it.
+    Nothing,
+    /// It is started again.
+    Restart,
+    /// It gets this signal.
+    Signal(u8),
 }
 
 /// What processes of a service may ask of the control sockets, whoever they run as.

@@ -31,6 +31,22 @@ pub enum Effect {
         /// `CLOCK_MONOTONIC` in nanoseconds.
         deadline_ns: u64,
     },
+    /// Signal a run that is to go on.
+    Signal {
+        /// Whose run.
+        key: String,
+        /// Which run.
+        incarnation: u64,
+        /// Who gets the signal.
+        scope: Scope,
+        /// Signal number, 1 to 64.
+        signal: u8,
+    },
+    /// Everybody has heard of the changes of an owner's credentials that were told so far.
+    CredentialsSettled {
+        /// The service or app.
+        owner: String,
+    },
     /// Drop the tombstone of a run. May come again for a run that is already forgotten.
     Forget {
         /// Whose run.
@@ -40,6 +56,11 @@ pub enum Effect {
     },
     /// Drop a key, its memo, its listening sockets and log: it is no longer defined and has no run.
     ForgetKey {
+        /// Which.
+        key: String,
+    },
+    /// Drop a key's listening sockets: its next run gets others.
+    Unlisten {
         /// Which.
         key: String,
     },
@@ -185,6 +206,12 @@ pub enum CommandError {
         key: String,
         /// The later command.
         verb: crate::event::Verb,
+    },
+    /// It was taken out of the definitions.
+    #[error("{key} is no longer defined: a reload removed it")]
+    Removed {
+        /// The service.
+        key: String,
     },
     /// The machine is ending.
     #[error("{key} is not touched: a {kind} is under way")]

@@ -3,6 +3,7 @@
 use crate::app::Task;
 use crate::notification::Notification;
 use crate::snapshot::End;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something happened. Events of PID 1 arrive at least once: (key, incarnation) makes them
 /// idempotent, and those of unknown keys or old incarnations are harmless.
@@ -143,6 +144,18 @@ pub enum Event {
         app: String,
         /// The effect's.
         request: u64,
+    },
+    /// What there is of the credentials of a service or an app, as a whole.
+    Credentials {
+        /// Of which service or app.
+        owner: String,
+        /// Names of those that are there.
+        present: BTreeSet<String>,
+        /// Why one is not there, or not as new as it should be, by name.
+        problems: BTreeMap<String, String>,
+        /// Those that were replaced. Settled by
+        /// [`Effect::CredentialsSettled`](crate::Effect::CredentialsSettled).
+        changed: BTreeSet<String>,
     },
     /// The machine shall end: by an operator, the power button, ctrl-alt-del or a signal.
     Power {

@@ -22,6 +22,7 @@ mod nearest;
 pub mod notification;
 pub mod problem;
 pub mod record;
+pub mod reload;
 pub mod snapshot;
 pub mod view;
 

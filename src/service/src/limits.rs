@@ -61,6 +61,19 @@ pub const LISTEN_NAME_BYTES_MAX: usize = 64;
 /// The path of a Unix socket in bytes: `sun_path` of unix(7) holds 108 with its NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
+/// Credentials of one service. Programs have a handful; SSM is asked for ten at once.
+pub const CREDENTIALS_MAX: usize = 32;
+
+/// A credential's name in bytes: it is a file's name, and stands in messages.
+pub const CREDENTIAL_NAME_BYTES_MAX: usize = 64;
+
+/// One credential in bytes. SSM holds at most 8 KiB; a chain of certificates from a path fits, and
+/// base64 of it fits one call of the control socket.
+pub const CREDENTIAL_BYTES_MAX: usize = 32 * 1024;
+
+/// The name of a parameter of SSM in bytes: AWS's own bound for an ARN.
+pub const PARAMETER_BYTES_MAX: usize = 2048;
+
 /// Any duration of a definition in milliseconds: a year. Beyond it something was misspelt.
 pub const DURATION_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 

@@ -37,6 +37,9 @@
 //! - **Nothing is lost with the supervisor.** All that decides or is shown is in the memo of its
 //!   service, which goes to PID 1 before the effects that it explains. Everything else is worked
 //!   out from it: a decision that was lost half-way is simply taken again.
+//! - **Reload.** Who is defined anew comes up, who is no longer defined goes down and is forgotten,
+//!   in the stop order, and a run that cannot stay as it was started ends like one that its app
+//!   has left behind. Nobody else is touched.
 //! - **Power.** Everything goes down in the same order under one deadline; then PID 1 takes over.
 //!
 //! # How it works
@@ -48,9 +51,11 @@
 mod adopt;
 mod apps;
 mod command;
+mod credentials;
 mod memory;
 mod order;
 mod power;
+mod reload;
 mod restart;
 mod runs;
 mod show;
@@ -84,6 +89,10 @@ pub struct Machine {
     apps: BTreeMap<String, AppState>,
     /// What sides and tasks run, by key.
     expanded: BTreeMap<String, Definition>,
+    /// Names that are no longer defined and still have a unit, with what they said of others.
+    departing: BTreeMap<String, Option<Definition>>,
+    /// How runs are stopped that were started by a definition not in force any more, by key.
+    former_stops: BTreeMap<String, definition::Stop>,
     /// Living runs that should not be: of keys without a definition, or older than the newest.
     strays: BTreeMap<(String, u64), Stray>,
     power: Option<Power>,
@@ -92,6 +101,8 @@ pub struct Machine {
     /// Steps of swaps that are not taken yet, by app.
     swap_waiting: BTreeMap<String, Vec<SwapWaiting>>,
     task_waiting: Vec<TaskWaiting>,
+    /// What is there of credentials, by service or app.
+    held: BTreeMap<String, credentials::Held>,
     /// (time, service or app's memo key), for the phases that time moves on.
     timers: BTreeSet<(u64, String)>,
     /// Services whose surroundings changed: what they mean to others must be learnt anew.
@@ -150,12 +161,15 @@ impl Machine {
             expanded: BTreeMap::new(),
             graph: Graph::new(loaded.nodes()),
             loaded,
+            departing: BTreeMap::new(),
+            former_stops: BTreeMap::new(),
             strays: BTreeMap::new(),
             power: None,
             power_memo: Vec::new(),
             pending: BTreeMap::new(),
             swap_waiting: BTreeMap::new(),
             task_waiting: Vec::new(),
+            held: BTreeMap::new(),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
             restless: BTreeSet::new(),
@@ -204,6 +218,9 @@ impl Machine {
             }
             Event::Grouped { app, request, failure } => self.grouped(&app, request, failure),
             Event::QueueEmpty { app, request } => self.queue_empty(&app, request),
+            Event::Credentials { owner, present, problems, changed } => {
+                self.credentials(&owner, present, problems, &changed);
+            }
             Event::Power { kind } => self.power_wanted(kind),
             Event::Tick => {}
         }
@@ -243,6 +260,7 @@ impl Machine {
         self.learn();
         self.expire();
         self.settle();
+        self.settle_credentials();
         self.power_check();
         self.reply_pending();
         self.reply_swaps();
@@ -354,6 +372,9 @@ impl Machine {
 
     /// How a service is stopped; by the defaults if its definition is broken or gone.
     fn stop_policy(&self, key: &str) -> definition::Stop {
+        if let Some(former) = self.former_stops.get(key) {
+            return *former;
+        }
         self.policy(key).map(|definition| definition.stop).unwrap_or_default()
     }
 

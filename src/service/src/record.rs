@@ -94,6 +94,11 @@ pub enum What {
     },
     /// It is no longer defined: its run is stopped and it is forgotten.
     Undefined,
+    /// A reload changed its definition.
+    Reload {
+        /// How: `defined`.
+        change: &'static str,
+    },
     /// What was remembered of it cannot be read; it is judged by its runs alone.
     MemoLost {
         /// Why.
@@ -110,6 +115,18 @@ pub enum What {
         swap: String,
         /// Where, in a word: `prepared`.
         state: &'static str,
+    },
+    /// A credential is not there, or not as new as it should be.
+    CredentialMissing {
+        /// Its name.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A running service is told that it has a new credential.
+    CredentialChanged {
+        /// The signal by which it is told.
+        signal: u8,
     },
     /// The sockets of an app could not be brought into order.
     NotSteered {
@@ -152,9 +169,12 @@ impl What {
             Self::Stuck { .. } => "stuck",
             Self::Command { .. } => "command",
             Self::Undefined => "undefined",
+            Self::Reload { .. } => "reload",
             Self::MemoLost { .. } => "memo-lost",
             Self::Broken { .. } => "broken",
             Self::Swap { .. } => "swap",
+            Self::CredentialMissing { .. } => "credential-missing",
+            Self::CredentialChanged { .. } => "credential-changed",
             Self::NotSteered { .. } => "not-steered",
             Self::Power { .. } => "power",
             Self::Shutdown { .. } => "shutdown",
@@ -203,9 +223,17 @@ impl fmt::Display for What {
             Self::Stuck { pids, wchan } => f.write_str(&stuck(pids, wchan)),
             Self::Command { verb } => write!(f, "is to {verb}, by an operator"),
             Self::Undefined => f.write_str("is no longer defined: stopped and forgotten"),
+            Self::Reload { change } => write!(f, "is {change}, by a reload"),
             Self::MemoLost { reason } => write!(f, "was remembered wrongly: {reason}"),
             Self::Broken { reason } => write!(f, "is broken: {reason}"),
             Self::Swap { swap, state } => write!(f, "is {state} in swap {swap}"),
+            Self::CredentialMissing { name, reason } => {
+                write!(f, "does not get its credential {name}: {reason}")
+            }
+            Self::CredentialChanged { signal } => {
+                let name = crate::definition::signal_name(i32::from(*signal));
+                write!(f, "is told of a new credential by {name}")
+            }
             Self::NotSteered { reason } => {
                 write!(f, "cannot have its sockets steered: {reason}; it goes on trying")
             }

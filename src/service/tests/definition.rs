@@ -33,6 +33,7 @@ fn defaults() {
     assert_eq!((definition.user, definition.group), (None, None));
     assert_eq!(definition.directory, "/");
     assert_eq!((definition.umask, definition.oom_score_adjust), (0o022, 0));
+    assert!(!definition.imds);
     assert_eq!(definition.ready.timeout_ms, None);
     assert_eq!(definition.restart.policy, Policy::Always);
     assert_eq!(definition.restart.backoff_min_ms, 100);
@@ -64,6 +65,7 @@ fn every_key() {
         environment = { A = "1", B = "two words" }
         umask = "077"
         oom-score-adjust = -500
+        imds = true
         after = ["a"]
         before = ["b"]
         requires = ["c"]
@@ -105,6 +107,7 @@ fn every_key() {
     assert_eq!(definition.groups, ["tls", "7"]);
     assert_eq!(definition.environment["B"], "two words");
     assert_eq!((definition.umask, definition.oom_score_adjust), (0o077, -500));
+    assert!(definition.imds);
     assert_eq!([&definition.after[0], &definition.before[0]], ["a", "b"]);
     assert_eq!([&definition.requires[0], &definition.wants[0]], ["c", "d"]);
     assert_eq!(definition.ready.timeout_ms, Some(5000));

@@ -21,6 +21,7 @@ use proptest::test_runner::FileFailurePersistence;
 use service::definition::{self, Kind, Loaded};
 use service::event::PowerKind;
 use service::graph::Graph;
+use service::reload::Difference;
 use service::snapshot::RunState;
 use service::{Effect, Event, Machine, Now, State, Verb, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,11 +42,21 @@ const POOL: [(&str, &str); 8] = [
     ("h", "requires = ['g']\nstop.timeout = '2s'"),
 ];
 
-fn load(mask: u8) -> Loaded {
+/// Which of the pool are defined, and which of those otherwise than at first.
+#[derive(Clone, Copy, Debug)]
+struct Files {
+    mask: u8,
+    variant: u8,
+}
+
+const ALL: Files = Files { mask: 0xff, variant: 0 };
+
+fn load(Files { mask, variant }: Files) -> Loaded {
     let is_in = |index: &usize| mask & (1 << index) != 0;
     let file = |index: usize| {
         let (name, body) = POOL[index];
-        let text = format!("[service]\nexec = ['/bin/{name}']\n{body}\n");
+        let other = if variant & (1 << index) != 0 { "umask = '0077'" } else { "" };
+        let text = format!("[service]\nexec = ['/bin/{name}']\n{other}\n{body}\n");
         (name.to_owned(), format!("{name}.toml"), text)
     };
     definition::load((0..POOL.len()).filter(is_in).map(file).collect())
@@ -94,10 +105,16 @@ enum Action {
         verb: Verb,
         key: u8,
     },
-    /// The supervisor dies after so many more effects, and finds these definitions when it is back.
+    /// The supervisor dies after so many more effects, and finds these definitions when it is back;
+    /// else those in force.
     Die {
         after: u8,
+        mask: Option<u8>,
+    },
+    /// Other definitions come into force.
+    Reload {
         mask: u8,
+        variant: u8,
     },
     Resync,
     Power {
@@ -108,7 +125,10 @@ enum Action {
 fn action() -> impl Strategy<Value = Action> {
     let status = prop_oneof![Just(0), Just(256), Just(9), Just(15)];
     let verb = prop_oneof![Just(Verb::Start), Just(Verb::Stop), Just(Verb::Restart)];
-    let mask = prop_oneof![8 => Just(0xff_u8), 1 => any::<u8>()];
+    let mask = prop_oneof![8 => Just(None), 1 => any::<u8>().prop_map(Some)];
+    let most = prop_oneof![2 => Just(0xff_u8), 1 => any::<u8>()];
+    let few =
+        prop_oneof![1 => Just(0_u8), 3 => (0..8_u8).prop_map(|bit| 1 << bit), 1 => any::<u8>()];
     prop_oneof![
         40 => (any::<u8>(), prop::bool::weighted(0.1))
             .prop_map(|(pick, again)| Action::Deliver { pick, again }),
@@ -124,6 +144,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(duration_ms, tick)| Action::Advance { duration_ms, tick }),
         8 => (verb, 0..9_u8).prop_map(|(verb, key)| Action::Command { verb, key }),
         6 => (0..12_u8, mask).prop_map(|(after, mask)| Action::Die { after, mask }),
+        4 => (most, few).prop_map(|(mask, variant)| Action::Reload { mask, variant }),
         2 => Just(Action::Resync),
         1 => prop_oneof![Just(PowerKind::PowerOff), Just(PowerKind::Reboot)]
             .prop_map(|kind| Action::Power { kind }),
@@ -134,24 +155,29 @@ struct World {
     pid1: Pid1,
     machine: Machine,
     loaded: Loaded,
+    /// The files that `loaded` is of, once the supervisor has said so to the end.
+    files: Files,
+    /// Names that a reload removed.
+    removed: Vec<String>,
     graph: Graph,
     /// Commands that were given to the living supervisor and not answered.
     open: BTreeSet<u64>,
     command_last: u64,
     /// Effects left to the supervisor before it dies, and the definitions after that.
-    dies_after: Option<(u8, u8)>,
+    dies_after: Option<(u8, Option<u8>)>,
 }
 
 impl World {
     fn new() -> Self {
-        let loaded = load(0xff);
+        let loaded = load(ALL);
         let pid1 = Pid1::default();
         let (machine, effects) =
             Machine::new(loaded.clone(), pid1.snapshot(), &BTreeMap::new(), Now(0));
         let graph = Graph::new(&loaded.definitions);
         let open = BTreeSet::new();
+        let (files, removed, command_last, dies_after) = (ALL, Vec::new(), 0, None);
         let mut world =
-            Self { pid1, machine, loaded, graph, open, command_last: 0, dies_after: None };
+            Self { pid1, machine, loaded, files, removed, graph, open, command_last, dies_after };
         world.carry_out(effects, false);
         world
     }
@@ -197,10 +223,12 @@ impl World {
         }
     }
 
-    fn come_back(&mut self, mask: u8) -> Vec<Effect> {
+    fn come_back(&mut self, mask: Option<u8>) -> Vec<Effect> {
         self.dies_after = None;
         self.open.clear();
-        self.loaded = load(mask);
+        self.removed.clear();
+        self.files.mask = mask.unwrap_or(self.files.mask);
+        self.loaded = load(self.files);
         self.graph = Graph::new(&self.loaded.definitions);
         let (machine, effects) =
             Machine::new(self.loaded.clone(), self.pid1.snapshot(), &BTreeMap::new(), self.now());
@@ -208,6 +236,24 @@ impl World {
         self.pid1.events_replaced();
         self.pid1.snapshot_read(|key| kind(key) != Some(Kind::Simple));
         effects
+    }
+
+    /// As the shell does: the files are in force when all that follows from them was said. Of a
+    /// supervisor that dies before, the next one finds those before.
+    fn reload(&mut self, files: Files) {
+        let loaded = load(files);
+        let difference = Difference::between(&self.loaded, &loaded);
+        if self.machine.may_reload(&loaded, &difference).is_err() {
+            return;
+        }
+        self.removed.extend(difference.removed);
+        let effects = self.machine.reload(self.now(), loaded.clone(), &BTreeMap::new());
+        let whole = self.dies_after.is_none_or(|(after, _)| usize::from(after) >= effects.len());
+        if whole {
+            (self.graph, self.loaded) = (Graph::new(&loaded.definitions), loaded);
+            self.files = files;
+        }
+        self.carry_out(effects, whole);
     }
 
     /// The machine knows all that the model does: how a service is, by the model alone.
@@ -263,7 +309,10 @@ impl World {
     /// nothing. Only where no event is on its way and no timer is due.
     fn check_shadow(&self) {
         let due = self.machine.deadline().is_some_and(|deadline| deadline <= self.now());
-        if !self.pid1.queue.is_empty() || due || self.dies_after.is_some() {
+        // The next one does not wait for the order in which they go that it has never heard of.
+        let departs = |name: &String| self.view(name).is_some_and(|view| view.source.is_empty());
+        let departs = self.removed.iter().any(departs);
+        if !self.pid1.queue.is_empty() || due || self.dies_after.is_some() || departs {
             return;
         }
         let snapshot = self.pid1.snapshot();
@@ -341,6 +390,7 @@ impl World {
                 self.step(Event::Command { id: self.command_last, verb, key: key.to_owned() });
             }
             Action::Die { after, mask } => self.dies_after = Some((after, mask)),
+            Action::Reload { mask, variant } => self.reload(Files { mask, variant }),
             Action::Resync => {
                 let effects = self.machine.resync(self.now(), self.pid1.snapshot());
                 self.pid1.snapshot_read(|key| kind(key) != Some(Kind::Simple));

@@ -5,7 +5,8 @@
 //! the runs that ended meanwhile.
 
 use crate::clock;
-use crate::definitions::Place;
+use crate::credentials::Vault;
+use crate::definitions::{self, Place};
 use crate::groups::Groups;
 use crate::history::History;
 use crate::listeners::Listeners;
@@ -115,6 +116,7 @@ pub async fn attach(
     let found = Found { welcome, snapshot, kept, taken };
     let (mut shell, effects, ended) = build(settings, &port, started_ns, found)?;
     shell.carry_out(effects)?;
+    shell.recall_credentials()?;
     let handle = Handle::new(shell);
     handle.watch_sources();
     // The ends come first: they happened before we attached.
@@ -227,12 +229,9 @@ fn build(
     found: Found,
 ) -> Result<(Shell, Vec<Effect>, Vec<Event>), AttachError> {
     let Found { welcome, mut snapshot, kept, taken } = found;
-    let place = Place {
-        from: settings.definitions.clone(),
-        kept: settings.run.join("definitions"),
-        owner: format!("{} {}", welcome.pid, welcome.started_ns),
-    };
-    let in_force = place.load().map_err(run("keeping definitions"))?;
+    let place = Place::of(&settings, welcome.pid, welcome.started_ns);
+    let index = index_in_force(&snapshot);
+    let in_force = place.load(index.as_deref()).map_err(run("keeping definitions"))?;
     // Once: they are in `status` for as long as they last.
     if welcome.attaches == 0 {
         for problem in &in_force.loaded.problems {
@@ -254,12 +253,14 @@ fn build(
         init_pid: welcome.pid,
         init_started_ns: welcome.started_ns,
         started_ns,
+        index,
         hashes: in_force.hashes,
         unread: in_force.unread,
         settings,
     };
     let shell = Shell {
         groups: Groups::open(&host.settings.cgroup),
+        vault: Vault::new(&host.settings.run),
         host,
         port: Rc::clone(port),
         machine,
@@ -273,6 +274,7 @@ fn build(
         command_last: 0,
         listeners,
         watched_apps: BTreeMap::new(),
+        watched_credentials: tokio::sync::watch::Sender::default(),
         paging: Paging::default(),
         sources,
         caused: VecDeque::new(),
@@ -283,6 +285,12 @@ fn build(
         u64::from(welcome.attaches) + 1
     );
     Ok((shell, effects, ended))
+}
+
+/// Which index of definitions PID 1 remembers; none before the first reload.
+fn index_in_force(snapshot: &Snapshot) -> Option<String> {
+    let entry = snapshot.keys.iter().find(|entry| entry.key == definitions::MEMO_KEY)?;
+    Some(String::from_utf8_lossy(&entry.memo).into_owned()).filter(|name| !name.is_empty())
 }
 
 /// Events before this supervisor went with the last one, which is an event itself.

@@ -1,13 +1,18 @@
 //! The control socket's answers, from the shell.
 
+use crate::credentials::{Delivery, Refused};
 use crate::logs::Left;
+use crate::reload::{DryRun, ReloadError};
 use crate::shell::{Handle, Input, Order, Shell, TaskOrder};
 use crate::{apps, groups, views};
 use control::Error;
 use control::roles::{Peer, Place, Policy, Role};
-use control::server::{Answer, Backend, Feed, LogQuery, SwapOrder, SwapVerb, Verb};
+use control::server::{
+    Answer, Backend, CredentialOrder, Feed, LogQuery, SwapOrder, SwapVerb, Verb,
+};
 use control::types::{
-    App, Changed, Event, LogRecord, ProcessList, ShutdownKind, Status, Task, TaskEnd,
+    App, Changed, Credential, Event, LogRecord, NewCredential, ProcessList, Reload, ShutdownKind,
+    Status, Task, TaskEnd,
 };
 use service::{CommandError, Outcome};
 use std::io;
@@ -75,6 +80,7 @@ impl Control {
             | CommandError::Refused { .. } => Error::Refused { name, reason },
             CommandError::NotReady { .. }
             | CommandError::Stuck { .. }
+            | CommandError::Removed { .. }
             | CommandError::Superseded { .. } => Error::Failed { name, reason },
         }
     }
@@ -96,6 +102,22 @@ impl Control {
         self.handle.input(Input::Order(order, reply));
         let result = answer.await.map_err(|_| ended(name))?;
         result.map_err(|error| self.error(name, &error))
+    }
+
+    async fn reload_for(&self, peer: &Peer, dry_run: DryRun) -> Result<Reload, Error> {
+        const WHAT: &str = "the definitions";
+        if !dry_run.0 {
+            tracing::info!("reload asked for by uid {}, pid {}", peer.uid, peer.pid);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.handle.input(Input::Reload(dry_run, reply));
+        answer.await.map_err(|_| ended(WHAT))?.map_err(|error| match error {
+            ReloadError::Refused(error) => self.error(WHAT, &error),
+            ReloadError::Failed(reason) => {
+                let reason = format!("nothing was reloaded: {reason}");
+                Error::Refused { name: WHAT.to_owned(), reason }
+            }
+        })
     }
 
     async fn swap(&self, peer: &Peer, order: SwapOrder<'_>) -> Result<App, Error> {
@@ -129,6 +151,27 @@ impl Control {
         let service::TaskEnd { exit, signal, lease_ended } =
             result.map_err(|error| self.error(order.app, &error))?;
         Ok(TaskEnd { exit, signal, lease_ended })
+    }
+
+    async fn deliver(&self, order: CredentialOrder<'_>) -> Result<Vec<String>, Error> {
+        let owner = order.owner.to_owned();
+        let mut values = Vec::new();
+        for NewCredential { name, value } in order.credentials {
+            let Some(bytes) = control::base64::decode(value) else {
+                let reason = format!("the credential {name} of {owner} is not in base64");
+                return Err(Error::Refused { name: owner, reason });
+            };
+            values.push((name.clone(), bytes));
+        }
+        let (reply, answer) = oneshot::channel();
+        let delivery = Delivery { owner: owner.clone(), values, problems: order.problems.to_vec() };
+        self.handle.input(Input::Credentials(delivery, reply));
+        let taken = answer.await.map_err(|_| ended(&owner))?;
+        taken.map_err(|refused| match refused {
+            Refused::Unknown => self.unknown(&owner),
+            Refused::Nonsense(reason) => Error::Refused { name: owner, reason },
+            Refused::Failed(reason) => Error::Failed { name: owner, reason },
+        })
     }
 
     fn no_app(&self, name: &str) -> Error {
@@ -168,6 +211,10 @@ impl Backend for Control {
 
     fn change<'a>(&'a self, peer: &'a Peer, verb: Verb, name: &'a str) -> Answer<'a, Changed> {
         Box::pin(self.command(peer, verb, name))
+    }
+
+    fn reload<'a>(&'a self, peer: &'a Peer, dry_run: bool) -> Answer<'a, Reload> {
+        Box::pin(self.reload_for(peer, DryRun(dry_run)))
     }
 
     fn logs(&self, query: LogQuery) -> Answer<'_, Feed<LogRecord>> {
@@ -245,6 +292,19 @@ impl Backend for Control {
         let (name, swap, task) = (app.to_owned(), swap.to_owned(), apps::task(task));
         let order = Order::Renew { app: name, swap, task, lease_ms };
         Box::pin(async move { self.order(app, order).await.map(drop) })
+    }
+
+    fn watch_credentials(&self) -> Answer<'_, watch::Receiver<Vec<Credential>>> {
+        let watched = self.handle.with(|shell| {
+            let receiver = shell.watched_credentials.subscribe();
+            shell.publish_credentials();
+            receiver
+        });
+        Box::pin(std::future::ready(Ok(watched)))
+    }
+
+    fn put_credentials<'a>(&'a self, order: CredentialOrder<'a>) -> Answer<'a, Vec<String>> {
+        Box::pin(self.deliver(order))
     }
 
     fn now_ns(&self) -> u64 {

@@ -4,14 +4,15 @@ use crate::identity::{self, Identity};
 use crate::port::PortError;
 use crate::shell::{Pending, Shell, Source};
 use crate::sockets::{self, Failure};
-use crate::spawn::{self, Prepared, log_names, notify_name};
+use crate::spawn::{self, Given, Prepared, log_names, notify_name};
 use crate::translate;
 use control::types;
 use port::Request;
-use port::request::{Deadline, Forget, KeepFd, Set, Shutdown, Stop, TakeFd};
+use port::request::{Deadline, Forget, KeepFd, Set, Shutdown, Signal, Stop, TakeFd};
 use service::record::{Record, What};
 use service::{Definition, Effect, Event, Place};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use sys::user::Accounts;
 
 /// What a run needs before its frame can be built.
@@ -20,6 +21,8 @@ struct Ready {
     identity: Identity,
     cgroup: String,
     directory: OwnedFd,
+    /// `$CREDENTIALS_DIRECTORY`.
+    credentials: Option<PathBuf>,
 }
 
 fn at(step: &str) -> impl Fn(std::io::Error) -> Failure {
@@ -40,12 +43,19 @@ impl Shell {
                 let stop = Stop { key: &key, incarnation, scope, signal, deadline_ns };
                 self.request("stop", &key, &Request::Stop(stop), Vec::new())?;
             }
+            Effect::Signal { key, incarnation, scope, signal } => {
+                let scope = translate::scope(scope);
+                let request = Request::Signal(Signal { key: &key, incarnation, scope, signal });
+                self.request("signal", &key, &request, Vec::new())?;
+            }
+            Effect::CredentialsSettled { owner } => self.vault.settled(&owner),
             Effect::Forget { key, incarnation } => {
                 self.drop_notify(&key, incarnation)?;
                 let forget = Forget { key: &key, incarnation: Some(incarnation) };
                 self.request("forget", &key, &Request::Forget(forget), Vec::new())?;
             }
             Effect::ForgetKey { key } => self.forget_key(&key)?,
+            Effect::Unlisten { key } => self.release_all(&[format!("listen/{key}/")])?,
             Effect::Memo { key, bytes } => {
                 let set = Set { key: &key, memo: &bytes };
                 self.request("remember", &key, &Request::Set(set), Vec::new())?;
@@ -113,15 +123,25 @@ impl Shell {
         self.release(&notify_name(key, incarnation))
     }
 
-    fn forget_key(&mut self, key: &str) -> Result<(), PortError> {
-        let prefixes = ["listen", "log", "notify"].map(|kind| format!("{kind}/{key}/"));
+    /// Has PID 1 drop all descriptors whose names begin so.
+    fn release_all(&mut self, prefixes: &[String]) -> Result<(), PortError> {
         let ours = |name: &&String| prefixes.iter().any(|prefix| name.starts_with(prefix));
         for name in self.kept.iter().filter(ours).cloned().collect::<Vec<_>>() {
             self.release(&name)?;
         }
+        Ok(())
+    }
+
+    fn forget_key(&mut self, key: &str) -> Result<(), PortError> {
+        self.release_all(&["listen", "log", "notify"].map(|kind| format!("{kind}/{key}/")))?;
+        if let Some(group) = self.listeners.forget_app(key) {
+            let forget = Forget { key: &group, incarnation: None };
+            self.request("forget", &group, &Request::Forget(forget), Vec::new())?;
+        }
         if self.logs.has(key) {
             self.logs.remove(key);
         }
+        self.forget_credentials(key);
         let forget = Forget { key, incarnation: None };
         self.request("forget", key, &Request::Forget(forget), Vec::new())
     }
@@ -142,13 +162,14 @@ impl Shell {
             return Ok(Err(("definition: there is none".to_owned(), 0)));
         };
         let ready = self.make_ready(key, incarnation, &definition)?;
-        let Ready { identity, cgroup, directory } = match ready {
+        let Ready { identity, cgroup, directory, credentials } = match ready {
             Ok(ready) => ready,
             Err(failure) => return Ok(Err(failure)),
         };
         let socket = spawn::notifies(&definition).then(|| self.notify.path(key, incarnation));
         let sockets = spawn::listen_names(key, self.machine.place(key), &definition);
-        let prepared = Prepared::new(key, &sockets, &definition, &identity, socket.as_deref());
+        let given = Given { notify_socket: socket.as_deref(), credentials: credentials.as_deref() };
+        let prepared = Prepared::new(key, &sockets, &definition, &identity, given);
         let spawn = match prepared.spawn((key, incarnation), &cgroup, &definition, &identity) {
             Ok(spawn) => spawn,
             Err(error) => return Ok(Err((error.to_string(), 0))),
@@ -196,6 +217,10 @@ impl Shell {
         if let Err(failure) = self.make_sockets(key, definition, &identity, &accounts)? {
             return Ok(Err(failure));
         }
+        let credentials = match self.prepare_credentials(key, definition, &identity) {
+            Ok(credentials) => credentials,
+            Err(failure) => return Ok(Err(failure)),
+        };
         if let Err(failure) = self.make_log(key, incarnation)? {
             return Ok(Err(failure));
         }
@@ -208,7 +233,7 @@ impl Shell {
                 Err(error) => return Ok(Err(at("notify socket")(error))),
             }
         }
-        Ok(Ok(Ready { identity, cgroup, directory }))
+        Ok(Ok(Ready { identity, cgroup, directory, credentials }))
     }
 
     /// The key's listening sockets, once; those of an app's sides in their order.
@@ -271,6 +296,7 @@ impl Shell {
             | What::Stuck { .. }
             | What::Broken { .. }
             | What::Blocked { .. }
+            | What::CredentialMissing { .. }
             | What::MemoLost { .. } => tracing::error!("{record}"),
             What::SpawnFailed { .. } | What::ReadyTimeout { .. } | What::Backoff { .. } => {
                 tracing::warn!("{record}");

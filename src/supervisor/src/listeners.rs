@@ -91,6 +91,14 @@ impl Listeners {
         }
     }
 
+    /// Forgets who is in front of the group of an app whose own memo has this key; returns the key
+    /// under which PID 1 remembers it.
+    pub fn forget_app(&mut self, memo_key: &str) -> Option<String> {
+        let app = memo_key.strip_prefix("@app/")?;
+        self.waits.remove(app);
+        self.fronts.remove(app).map(|_| format!("{MEMO_PREFIX}{app}"))
+    }
+
     /// Lets a socket go.
     pub fn drop_socket(&mut self, name: &str) {
         self.sockets.remove(name);

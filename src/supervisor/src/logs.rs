@@ -84,6 +84,11 @@ impl Logs {
         })
     }
 
+    /// More apps: those whose last lines are still to come stay.
+    pub fn add_apps<'a>(&mut self, apps: impl IntoIterator<Item = &'a String>) {
+        self.apps.extend(apps.into_iter().cloned());
+    }
+
     /// Whether the service has a pipe.
     #[must_use]
     pub fn has(&self, service: &str) -> bool {

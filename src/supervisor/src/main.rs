@@ -13,6 +13,7 @@ mod apps;
 mod attach;
 mod backend;
 mod clock;
+mod credentials;
 mod definitions;
 mod effects;
 mod groups;
@@ -22,6 +23,7 @@ mod listeners;
 mod logs;
 mod notify;
 mod port;
+mod reload;
 mod ring;
 mod settings;
 mod shell;
@@ -72,6 +74,10 @@ fn main() -> ExitCode {
         sys::log_sink::LogSink::choose("rollinit-supervisor"),
         &["rollinit_supervisor"],
     ));
+    // Credentials pass through this process's memory.
+    if let Err(error) = sys::process::forbid_dumps() {
+        tracing::warn!("core dumps of this process cannot be forbidden: {error}");
+    }
     let settings = match Settings::read(|name| std::env::var_os(name)) {
         Ok(settings) => settings,
         Err(error) => {

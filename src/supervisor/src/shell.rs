@@ -6,16 +6,18 @@
 
 use crate::attach::Paging;
 use crate::clock;
+use crate::credentials::{Delivery, Refused, Vault};
 use crate::groups::{self, Groups};
 use crate::history::History;
 use crate::listeners::Listeners;
 use crate::logs::{Left, Logs};
 use crate::notify::{Broken, Notify, TURN_DATAGRAMS};
 use crate::port::{Incoming, Port, PortError};
+use crate::reload::{DryRun, ReloadResult};
 use crate::settings::Settings;
 use crate::translate;
 use crate::watch::{Ticket, Watched};
-use control::types::App;
+use control::types::{App, Credential};
 use port::Answer;
 use service::{
     CommandError, Effect, Event, Machine, Now, Outcome, PowerKind, SwapVerb, Task, TaskEnd, Verb,
@@ -88,6 +90,10 @@ pub enum Input {
     Order(Order, oneshot::Sender<CommandResult>),
     /// The agent wants a program run beside an app.
     Task(TaskOrder, oneshot::Sender<TaskResult>),
+    /// The agent brings credentials.
+    Credentials(Delivery, oneshot::Sender<Result<Vec<String>, Refused>>),
+    /// An operator wants the definitions on disk in force, or to know what that would change.
+    Reload(DryRun, oneshot::Sender<ReloadResult>),
     /// An operator wants the machine to end.
     Power(PowerKind),
     /// The machine's deadline has come.
@@ -123,6 +129,8 @@ pub struct Host {
     pub init_started_ns: u64,
     /// When this supervisor started: `CLOCK_MONOTONIC` in nanoseconds.
     pub started_ns: u64,
+    /// The index of the definitions in force, if they are not those of the boot.
+    pub index: Option<String>,
     /// Hashes of the definitions in force.
     pub hashes: BTreeMap<String, String>,
     /// Definition files that could not be read, one line each.
@@ -149,6 +157,10 @@ pub struct Shell {
     pub(crate) listeners: Listeners,
     /// Who wants to know how apps are.
     pub(crate) watched_apps: BTreeMap<String, watch::Sender<App>>,
+    /// Files of credentials.
+    pub(crate) vault: Vault,
+    /// Who wants to know which credentials there are to be.
+    pub(crate) watched_credentials: watch::Sender<Vec<Credential>>,
     /// A snapshot that PID 1 is sending.
     pub(crate) paging: Paging,
     /// Descriptors for which no task waits yet.
@@ -192,6 +204,16 @@ impl Shell {
                 self.tasks.insert(id, reply);
                 let TaskOrder { app, swap, task, program, closure, lease_ms } = order;
                 self.step(Event::RunTask { id, app, swap, task, program, closure, lease_ms })?;
+            }
+            Input::Credentials(delivery, reply) => {
+                let taken = self.deliver(delivery)?;
+                // A caller that went away does not hear it; what was done is done.
+                let _ = reply.send(taken);
+            }
+            Input::Reload(dry_run, reply) => {
+                let result = self.reload(dry_run)?;
+                // A caller that went away does not hear it; what was done is done.
+                let _ = reply.send(result);
             }
             Input::Power(kind) => self.step(Event::Power { kind })?,
             Input::Deadline => {

@@ -18,7 +18,8 @@ pub const PATH_DEFAULT: &str = "/run/current-system/sw/bin";
 const BACKLOG_NONE: u32 = 0;
 
 /// What the supervisor alone decides in a service's environment.
-const RESERVED: [&str; 4] = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"];
+const RESERVED: [&str; 5] =
+    ["CREDENTIALS_DIRECTORY", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"];
 
 /// The flat bytes that a [`Spawn`] borrows.
 #[derive(Debug, Default)]
@@ -30,6 +31,15 @@ pub struct Prepared {
     groups: Vec<u8>,
     limits: Vec<u8>,
     log_write: String,
+}
+
+/// What a run is given beside its definition.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// Where it speaks sd_notify(3), if it does.
+    pub notify_socket: Option<&'a Path>,
+    /// Where its credentials are, if it has any.
+    pub credentials: Option<&'a Path>,
 }
 
 /// The name of a listening socket in the fd store.
@@ -76,7 +86,7 @@ impl Prepared {
         sockets: &[String],
         definition: &Definition,
         identity: &Identity,
-        notify_socket: Option<&Path>,
+        given: Given<'_>,
     ) -> Self {
         let mut prepared = Self { log_write: log_names(key).1, ..Self::default() };
         for argument in &definition.exec {
@@ -92,11 +102,11 @@ impl Prepared {
             let service::definition::ResourceLimit { resource, soft, hard } = *limit;
             Limits::push(&mut prepared.limits, ResourceLimit { resource, soft, hard });
         }
-        prepared.fill_environment(definition, notify_socket);
+        prepared.fill_environment(definition, given);
         prepared
     }
 
-    fn fill_environment(&mut self, definition: &Definition, notify_socket: Option<&Path>) {
+    fn fill_environment(&mut self, definition: &Definition, given: Given<'_>) {
         let bytes = &mut self.environment;
         if !definition.environment.contains_key("PATH") {
             push(bytes, &["PATH=", PATH_DEFAULT]);
@@ -116,8 +126,12 @@ impl Prepared {
             bytes.extend_from_slice(&[b'0'; PID_SLOT_BYTES]);
             bytes.push(0);
         }
-        if let Some(path) = notify_socket.and_then(Path::to_str) {
-            push(bytes, &["NOTIFY_SOCKET=", path]);
+        for (name, path) in
+            [("NOTIFY_SOCKET=", given.notify_socket), ("CREDENTIALS_DIRECTORY=", given.credentials)]
+        {
+            if let Some(path) = path.and_then(Path::to_str) {
+                push(bytes, &[name, path]);
+            }
         }
     }
 
@@ -186,7 +200,9 @@ mod tests {
         let identity = Identity { user: 1, group: 2, groups: vec![3, 4] };
         let socket = Path::new("/run/rollinit/notify/web.7");
         let sockets = listen_names("web", Place::Service, definition);
-        (Prepared::new("web", &sockets, definition, &identity, Some(socket)), identity)
+        let credentials = Some(Path::new("/run/rollinit/credentials/web"));
+        let given = Given { notify_socket: Some(socket), credentials };
+        (Prepared::new("web", &sockets, definition, &identity, given), identity)
     }
 
     /// The whole spawn passes the port's own checks in both directions; the slot of LISTEN_PID
@@ -215,6 +231,7 @@ mod tests {
                 "LISTEN_FDNAMES=http:admin",
                 "LISTEN_PID=0000000000",
                 "NOTIFY_SOCKET=/run/rollinit/notify/web.7",
+                "CREDENTIALS_DIRECTORY=/run/rollinit/credentials/web",
             ]
         );
         let passed: Vec<&[u8]> = spawn.passed.iter().collect();

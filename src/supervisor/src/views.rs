@@ -124,22 +124,7 @@ impl Shell {
 
     /// What is wrong with the files of definitions.
     fn problems(&self) -> Vec<Problem> {
-        let of_files = self.machine.loaded().problems.iter().map(|problem| {
-            let place = match (problem.line, problem.column) {
-                (0, _) => problem.file.clone(),
-                (line, column) => format!("{}:{line}:{column}", problem.file),
-            };
-            let message = match problem.severity {
-                Severity::Error => problem.message.clone(),
-                Severity::Warning => format!("warning: {}", problem.message),
-            };
-            Problem { about: place, message, cure: problem.suggestion.clone() }
-        });
-        let unread = self.host.unread.iter().map(|line| {
-            let (about, message) = line.split_once(": ").unwrap_or(("host", line));
-            Problem { about: about.to_owned(), message: message.to_owned(), cure: None }
-        });
-        of_files.chain(unread).collect()
+        problems(&self.machine.loaded().problems, &self.host.unread)
     }
 
     /// Answers `ListProcesses`: the services that have a run, and the sides of apps by their keys.
@@ -177,4 +162,25 @@ pub fn role(control: service::definition::Control) -> Role {
         Control::Operate => Role::Operate,
         Control::Admin => Role::Admin,
     }
+}
+
+/// Problems of definitions, and lines about what could not be read, as they travel.
+#[must_use]
+pub fn problems(of_files: &[service::Problem], unread: &[String]) -> Vec<Problem> {
+    let of_files = of_files.iter().map(|problem| {
+        let place = match (problem.line, problem.column) {
+            (0, _) => problem.file.clone(),
+            (line, column) => format!("{}:{line}:{column}", problem.file),
+        };
+        let message = match problem.severity {
+            Severity::Error => problem.message.clone(),
+            Severity::Warning => format!("warning: {}", problem.message),
+        };
+        Problem { about: place, message, cure: problem.suggestion.clone() }
+    });
+    let unread = unread.iter().map(|line| {
+        let (about, message) = line.split_once(": ").unwrap_or(("host", line));
+        Problem { about: about.to_owned(), message: message.to_owned(), cure: None }
+    });
+    of_files.chain(unread).collect()
 }

@@ -94,6 +94,22 @@ pub fn set_nice(nice: i8) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, i32::from(nice))?)
 }
 
+/// Keeps this process's memory out of core dumps and out of the sight of other users' debuggers.
+/// Only for root of the whole machine: anybody else would lose sight of its own `/proc/self`.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn forbid_dumps() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    use std::os::unix::fs::MetadataExt;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let own = std::fs::metadata("/proc/self").map(|own| own.uid());
+    if own.is_ok_and(|uid| uid == rustix::process::geteuid().as_raw()) {
+        return Ok(());
+    }
+    Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
+}
+
 /// Sets the mask of new files' modes.
 pub fn set_umask(mask: u32) {
     rustix::process::umask(Mode::from_raw_mode(mask));

@@ -1,6 +1,6 @@
 //! The client half: typed calls to the agent over one connection.
 
-use super::{Error, GenerationList, SwapList, SwapReply};
+use super::{Error, GenerationList, NoticeList, Reboot, SwapList, SwapReply};
 use crate::client::{Interface, Wire};
 use serde::Serialize;
 use std::path::Path;
@@ -45,6 +45,9 @@ pub struct SwapRequest<'a> {
     pub force: bool,
     /// One reply, as soon as it has begun.
     pub detach: bool,
+    /// Of the system: whether the host may be rebooted for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<Reboot>,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,5 +133,13 @@ impl Client {
     /// As [`Client::swap`].
     pub async fn swaps(&mut self, app: Option<&str>) -> Result<SwapList, CallError> {
         self.wire.call("Swaps", OfApp { app }).await
+    }
+
+    /// `Standing`.
+    ///
+    /// # Errors
+    /// As [`Client::swap`].
+    pub async fn standing(&mut self) -> Result<NoticeList, CallError> {
+        self.wire.call("Standing", OfApp { app: None }).await
     }
 }

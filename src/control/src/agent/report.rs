@@ -87,5 +87,6 @@ fn headline(progress: &Progress, outcome: &Outcome) -> String {
         OutcomeKind::NothingToDo => format!("{app}: nothing to do, {to} serves already"),
         OutcomeKind::Superseded => format!("{app}: superseded by another swap, {serves}.{swap}"),
         OutcomeKind::Planned => format!("{app}: dry run, nothing was done; {serves}"),
+        OutcomeKind::Rebooting => format!("{app}: the host reboots into {to} now{swap}"),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::board::Reader;
 use super::session::Session;
-use super::{Error, GenerationList, SwapList};
+use super::{Error, GenerationList, NoticeList, Reboot, SwapList};
 use crate::accept::{self, House, Visitor};
 use crate::roles::{Peer, Policy};
 use crate::server::Identify;
@@ -45,6 +45,9 @@ pub trait Backend {
     /// The swaps of an app, or of all, newest first.
     fn swaps<'a>(&'a self, app: Option<&'a str>) -> Answer<'a, SwapList>;
 
+    /// What holds on this host and somebody should know, the worst first.
+    fn standing(&self) -> NoticeList;
+
     /// `CLOCK_MONOTONIC` now, in nanoseconds.
     fn now_ns(&self) -> u64;
 
@@ -77,6 +80,8 @@ pub struct SwapRequest {
     pub dry_run: bool,
     /// Also a path that failed before.
     pub force: bool,
+    /// Of the system: whether the host may be rebooted for it.
+    pub reboot: Reboot,
 }
 
 /// Serves `listener` for ever: accepts, identifies, and gives each connection a local task.

@@ -3,8 +3,8 @@
 use super::board::Reader;
 use super::server::{Backend, Caller, SwapRequest};
 use super::{
-    Error, Generation, GenerationList, Outcome, OutcomeKind, Progress, Release, Step, StepState,
-    SwapList, SwapReply, SwapSummary,
+    Error, Generation, GenerationList, Level, Notice, NoticeList, Outcome, OutcomeKind, Progress,
+    Reboot, Release, SYSTEM, Step, StepState, SwapList, SwapReply, SwapSummary,
 };
 use crate::roles::{Grant, Method};
 use crate::stream::{Pending, Source, Stated, StreamError};
@@ -114,13 +114,26 @@ impl Source<SwapReply, Error> for Told {
     product = "rollinit-agent",
     version = env!("CARGO_PKG_VERSION"),
     url = "https://github.com/rollinit/rollinit",
-    types = [Generation, Outcome, OutcomeKind, Progress, Release, Step, StepState, SwapSummary]
+    types = [
+        Generation,
+        Level,
+        Notice,
+        Outcome,
+        OutcomeKind,
+        Progress,
+        Reboot,
+        Release,
+        Step,
+        StepState,
+        SwapSummary
+    ]
 )]
 impl Session {
     /// Swaps the app for the closure of that store path. With test it is undone by a boot, and
     /// unless Confirm comes in time. With dry_run nothing is touched. With force a path that
     /// failed before is tried again. With detach there is one reply, as soon as it has begun;
-    /// without more there is one, when it is over. Role: operate.
+    /// without more there is one, when it is over. Role: operate. The app `system` is the host's
+    /// system itself: reboot says whether it may reboot the host for that. Role: admin.
     #[zlink(more)]
     #[allow(clippy::too_many_arguments)] // They are the method's parameters, by name.
     async fn swap(
@@ -133,6 +146,7 @@ impl Session {
         dry_run: Option<bool>,
         force: Option<bool>,
         detach: Option<bool>,
+        reboot: Option<Reboot>,
     ) -> impl Stream<Item = Result<Reply<SwapReply>, StreamError<Error>>> + Unpin {
         let request = SwapRequest {
             app,
@@ -141,8 +155,10 @@ impl Session {
             confirm_within_ms,
             dry_run: dry_run.unwrap_or(false),
             force: force.unwrap_or(false),
+            reboot: reboot.unwrap_or_default(),
         };
-        let reader = match self.grant.check_agent(Method::Swap) {
+        let method = if request.app == SYSTEM { Method::SwapSystem } else { Method::Swap };
+        let reader = match self.grant.check_agent(method) {
             Err(error) => Err(error),
             Ok(()) => self.backend.swap(&self.caller, request).await,
         };
@@ -150,7 +166,7 @@ impl Session {
     }
 
     /// Swaps the app back to a generation, or to the previous one. It never migrates. With detach
-    /// and without more as Swap. Role: operate.
+    /// and without more as Swap. Role: operate; of `system` admin.
     #[zlink(more)]
     async fn rollback(
         &self,
@@ -159,7 +175,8 @@ impl Session {
         generation: Option<u64>,
         detach: Option<bool>,
     ) -> impl Stream<Item = Result<Reply<SwapReply>, StreamError<Error>>> + Unpin {
-        let reader = match self.grant.check_agent(Method::Rollback) {
+        let method = if app == SYSTEM { Method::SwapSystem } else { Method::Rollback };
+        let reader = match self.grant.check_agent(method) {
             Err(error) => Err(error),
             Ok(()) => self.backend.rollback(&self.caller, &app, generation).await,
         };
@@ -197,5 +214,11 @@ impl Session {
     async fn swaps(&self, app: Option<String>) -> Result<SwapList, Error> {
         self.grant.check_agent(Method::Swaps)?;
         self.backend.swaps(app.as_deref()).await
+    }
+
+    /// What holds on this host and somebody should know, the worst first. Role: read.
+    async fn standing(&self) -> Result<NoticeList, Error> {
+        self.grant.check_agent(Method::Standing)?;
+        Ok(self.backend.standing())
     }
 }

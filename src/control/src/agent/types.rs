@@ -37,6 +37,14 @@ pub enum Step {
     Plan,
     /// The missing paths are brought and registered.
     Fetch,
+    /// Of the system: kernel, initramfs and entry are written to the boot partition.
+    Write,
+    /// Of the system: /etc, accounts and services become the new ones, without a reboot.
+    Activate,
+    /// Of the system: the host boots the new generation.
+    Reboot,
+    /// Of the system: it has come up, and the boot loader is told to stay with it.
+    Bless,
     /// The app's own migration.
     Migrate,
     /// The candidate is started.
@@ -66,6 +74,10 @@ impl Step {
         match self {
             Step::Plan => "plan",
             Step::Fetch => "fetch",
+            Step::Write => "write",
+            Step::Activate => "activate",
+            Step::Reboot => "reboot",
+            Step::Bless => "bless",
             Step::Migrate => "migrate",
             Step::Start => "start",
             Step::Gate => "gate",
@@ -180,6 +192,9 @@ pub enum OutcomeKind {
     Superseded,
     /// A dry run: it could be done, and nothing was.
     Planned,
+    /// Of the system: the host reboots into it now; how that ends is told under the same id after
+    /// the boot.
+    Rebooting,
 }
 
 impl OutcomeKind {
@@ -194,6 +209,7 @@ impl OutcomeKind {
             OutcomeKind::NothingToDo => "nothing_to_do",
             OutcomeKind::Superseded => "superseded",
             OutcomeKind::Planned => "planned",
+            OutcomeKind::Rebooting => "rebooting",
         }
     }
 }
@@ -254,4 +270,68 @@ pub struct SwapSummary {
     pub confirm_by_ms: Option<u64>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+}
+
+/// Whether a swap of the system may reboot the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+#[serde(rename_all = "snake_case")]
+#[zlink(rename_all = "snake_case")]
+pub enum Reboot {
+    /// If kernel, initramfs, kernel parameters or PID 1 are others.
+    #[default]
+    Auto,
+    /// In any case.
+    Always,
+    /// Not now: the next boot, whenever it comes, is the try.
+    Never,
+}
+
+/// Reply of `Standing`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct NoticeList {
+    /// The worst first.
+    pub notices: Vec<Notice>,
+}
+
+/// Something about this host that holds until it is cleared: a system on trial, user-data that
+/// cannot be obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct Notice {
+    /// What it is about: system, user-data, the name of a volume. At most one notice each.
+    pub subject: String,
+    /// How bad it is.
+    pub level: Level,
+    /// What holds, in one line for a person.
+    pub text: String,
+    /// What to do about it; none if nothing has to be done.
+    pub cure: Option<String>,
+    /// Since when; milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// How bad a notice is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, CustomType,
+)]
+#[serde(rename_all = "snake_case")]
+#[zlink(rename_all = "snake_case")]
+pub enum Level {
+    /// Something is under way.
+    Information,
+    /// It works, and somebody should know.
+    Warning,
+    /// Somebody must do something.
+    Error,
+}
+
+impl Level {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Information => "information",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        }
+    }
 }

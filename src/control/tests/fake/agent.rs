@@ -5,8 +5,8 @@ use super::{NOW_NS, POLICY};
 use control::agent::board::{Board, Reader};
 use control::agent::server::{Answer, Backend, Caller, SwapRequest};
 use control::agent::{
-    Error, Generation, GenerationList, Outcome, OutcomeKind, Progress, Release, Step, StepState,
-    SwapList, SwapSummary,
+    Error, Generation, GenerationList, Level, Notice, NoticeList, Outcome, OutcomeKind, Progress,
+    Release, Step, StepState, SwapList, SwapSummary,
 };
 use control::roles::Peer;
 use std::cell::RefCell;
@@ -23,6 +23,8 @@ pub struct FakeAgent {
     pub orders: RefCell<Vec<String>>,
     /// Boards of swaps that are not over, kept so that their readers wait.
     pub boards: RefCell<Vec<Board>>,
+    /// What holds on its host.
+    pub notices: Vec<Notice>,
     /// When the newest swap began and ended, if not at the usual times.
     pub times: Option<(u64, Option<u64>)>,
 }
@@ -240,6 +242,10 @@ impl Backend for FakeAgent {
         Box::pin(ready(answer))
     }
 
+    fn standing(&self) -> NoticeList {
+        NoticeList { notices: self.notices.clone() }
+    }
+
     fn now_ns(&self) -> u64 {
         NOW_NS
     }
@@ -299,6 +305,17 @@ fn swaps() -> Vec<SwapSummary> {
         undone,
     ];
     [running.clone()].into_iter().chain(others).collect()
+}
+
+/// A notice of an error, with a cure.
+pub fn notice() -> Notice {
+    Notice {
+        subject: "user-data".into(),
+        level: Level::Error,
+        text: "line 3: no key is called \"cahces\"".into(),
+        cure: Some("write caches = [...]".into()),
+        since_ms: BEGAN_MS,
+    }
 }
 
 /// Serves `agent` at `socket`, every peer taken for `peer`, until the local task set ends.

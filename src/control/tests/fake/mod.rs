@@ -10,13 +10,9 @@ use control::Error;
 use control::limits::FEED_BATCHES_MAX;
 use control::roles::{Peer, Place, Policy, Role};
 use control::server::{
-    Answer, Backend, Batch, Feed, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb,
+    Answer, Backend, Batch, CredentialOrder, Feed, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb,
 };
-use control::types::{
-    App, Changed, End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem,
-    ProcessList, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor,
-    SwapPhase, Task, TaskEnd,
-};
+use control::types::{App, Change, Changed, Credential, End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem, ProcessList, Reload, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor, SwapPhase, Task, TaskEnd};
 use std::cell::RefCell;
 use std::future::ready;
 use std::rc::Rc;
@@ -56,6 +52,29 @@ pub struct Fake {
     pub web: RefCell<Option<watch::Sender<App>>>,
     /// A host without apps.
     pub no_apps: bool,
+    /// Who tells those that watch credentials.
+    pub credentials: watch::Sender<Vec<Credential>>,
+    /// Names and values of the last delivery.
+    pub delivered: RefCell<Vec<(String, String)>>,
+}
+
+/// One of each.
+pub fn reload(dry_run: bool) -> Reload {
+    let change = Change {
+        name: "web".to_owned(),
+        restart: true,
+        keys: vec!["exec".to_owned(), "environment".to_owned()],
+    };
+    let (about, message) = ("/etc/rollinit/services/mail.toml:3:1".to_owned(), "no".to_owned());
+    Reload {
+        dry_run,
+        added: vec!["cron".to_owned()],
+        changed: vec![change],
+        removed: vec!["old".to_owned()],
+        unchanged: vec!["db".to_owned(), "mail".to_owned()],
+        refused: vec!["mail".to_owned()],
+        problems: vec![Problem { about, message, cure: None }],
+    }
 }
 
 impl Fake {
@@ -98,6 +117,11 @@ impl Backend for Fake {
 
     fn change<'a>(&'a self, _peer: &'a Peer, verb: Verb, name: &'a str) -> Answer<'a, Changed> {
         Box::pin(ready(self.changed(verb, name)))
+    }
+
+    fn reload<'a>(&'a self, _peer: &'a Peer, dry_run: bool) -> Answer<'a, Reload> {
+        self.orders.borrow_mut().push(format!("Reload dry_run={dry_run}"));
+        Box::pin(ready(Ok(reload(dry_run))))
     }
 
     fn logs(&self, query: LogQuery) -> Answer<'_, Feed<LogRecord>> {
@@ -171,6 +195,18 @@ impl Backend for Fake {
     ) -> Answer<'a, ()> {
         self.orders.borrow_mut().push(format!("Renew {app} {swap} {task:?} {lease_ms}"));
         Box::pin(ready(known_app(app)))
+    }
+
+    fn watch_credentials(&self) -> Answer<'_, watch::Receiver<Vec<Credential>>> {
+        Box::pin(ready(Ok(self.credentials.subscribe())))
+    }
+
+    fn put_credentials<'a>(&'a self, order: CredentialOrder<'a>) -> Answer<'a, Vec<String>> {
+        self.orders.borrow_mut().push(format!("{order:?}"));
+        let values = order.credentials.iter();
+        let values = values.map(|put| (put.name.clone(), put.value.clone())).collect();
+        self.delivered.replace(values);
+        Box::pin(ready(Ok(order.credentials.iter().map(|put| put.name.clone()).collect())))
     }
 
     fn now_ns(&self) -> u64 {

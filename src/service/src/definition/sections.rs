@@ -1,5 +1,6 @@
 //! The tables of a definition, one function each.
 
+use super::credentials::credentials;
 use super::read::{Fault, File, Section};
 use super::resources::limits;
 use super::sockets::listen;
@@ -14,8 +15,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 /// Variables that the supervisor sets itself.
-const VARIABLES_RESERVED: [&str; 4] =
-    ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"];
+const VARIABLES_RESERVED: [&str; 5] =
+    ["CREDENTIALS_DIRECTORY", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"];
 
 /// Where the names of other services stand in the file, for messages about them.
 pub(super) type Names = Vec<(&'static str, Spanned<String>)>;
@@ -54,6 +55,7 @@ pub(super) fn body(
         environment: environment(file, section),
         umask: section.written(file, "umask").map_or(0o022, |mode: Mode| mode.0),
         oom_score_adjust: oom_score_adjust(file, section),
+        imds: truth(file, section, "imds"),
         after: edges(file, section, "after"),
         before: edges(file, section, "before"),
         requires: edges(file, section, "requires"),
@@ -64,6 +66,7 @@ pub(super) fn body(
         listen: listen(file, section),
         limits: limits(file, section),
         control: section.written(file, "control").unwrap_or_default(),
+        credentials: credentials(file, section),
     };
     (definition, names)
 }
@@ -211,6 +214,12 @@ pub(super) fn integer(
     let message = format!("{key} = {} is out of bounds", number.get_ref());
     file.fault(&number.span(), Fault::new(message, cure));
     None
+}
+
+/// `true` or `false`; `false` where the key is missing.
+fn truth(file: &mut File, section: &mut Section, key: &'static str) -> bool {
+    let cure = format!("write {key} = true or {key} = false");
+    section.value::<bool>(file, key, &cure).is_some_and(Spanned::into_inner)
 }
 
 fn oom_score_adjust(file: &mut File, section: &mut Section) -> i16 {

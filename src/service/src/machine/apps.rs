@@ -98,6 +98,33 @@ pub(super) struct AppState {
     timer_ns: Option<u64>,
 }
 
+impl AppState {
+    /// The swap that is under way.
+    pub(super) fn swap_id(&self) -> Option<&str> {
+        self.memory.swap.as_ref().map(|swap| swap.id.as_str())
+    }
+
+    /// The swap that a task was run for.
+    pub(super) fn swap_of(&self, task: Task) -> Option<&str> {
+        self.memory.tasks[task as usize].as_ref().map(|task| task.swap.as_str())
+    }
+
+    pub(super) fn serving(&self) -> Side {
+        self.memory.serving
+    }
+
+    /// Whether it never had a closure.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.memory.closures.iter().all(Option::is_none)
+    }
+
+    /// Its sockets are not what they were.
+    pub(super) fn lose_group(&mut self) {
+        self.in_force = None;
+        self.asked = None;
+    }
+}
+
 impl Machine {
     /// What a key of PID 1 stands for.
     #[must_use]

@@ -30,7 +30,7 @@ impl Machine {
     /// Does what is wanted; none if the answer must wait.
     fn obey(&mut self, verb: Verb, key: &str) -> Option<Answer> {
         let face = self.face(key);
-        let is_part = self.place(key) != Place::Service;
+        let is_part = self.place(key) != Place::Service || self.departing.contains_key(key);
         let Some(unit) = self.units.get(&face).filter(|_| !is_part) else {
             return Some(Err(self.unknown(key)));
         };
@@ -178,6 +178,17 @@ impl Machine {
         self.pending = waiting;
     }
 
+    /// Whoever waited for a name that is no more hears of it.
+    pub(super) fn answer_gone(&mut self, name: &str) {
+        for pending in self.pending.remove(name).unwrap_or_default() {
+            let result = match pending.verb {
+                Verb::Stop => Ok(Outcome::Done),
+                Verb::Start | Verb::Restart => Err(CommandError::Removed { key: name.to_owned() }),
+            };
+            self.effects.push(Effect::Reply { id: pending.id, result });
+        }
+    }
+
     fn answer(&self, name: &str, verb: Verb) -> Option<Answer> {
         let face = self.face(name);
         let unit = self.units.get(&face)?;
@@ -207,6 +218,9 @@ impl Machine {
             Phase::Stopped => last_end,
             Phase::Idle => match self.gate(&face) {
                 Gate::Never(reason) => reason,
+                Gate::Wait(names) if self.credentials_fail(&face) => {
+                    format!("it waits for {}", names.join(", "))
+                }
                 Gate::Go | Gate::Wait(_) => return None,
             },
             _ => return None,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version written. A memo of another is treated as none, and reported.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Everything about a service that must outlive the supervisor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +41,23 @@ pub(super) struct Memory {
     pub status: String,
     /// Why it failed; empty unless it did.
     pub reason: String,
+    /// Whether the newest run was started by a definition that is not in force any more.
+    pub outdated: Outdated,
     /// Who is left of a run that was killed, in words; empty unless it is stuck.
     pub stuck: String,
     pub last_end: Option<Ended>,
+}
+
+/// Whether a run can stay with the definition in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Outdated {
+    /// It can.
+    #[default]
+    No,
+    /// It is to start again.
+    Run,
+    /// And its sockets are to be bound anew.
+    Sockets,
 }
 
 /// Where a service is. Whoever has a run, from the wish to start it until nothing is left of it,
@@ -188,6 +202,7 @@ mod tests {
             window: vec![u64::MAX; INTENSITY_MAX as usize + 1],
             status: "x".repeat(STATUS_BYTES_MAX),
             reason: text.clone(),
+            outdated: Outdated::Sockets,
             stuck: text,
             last_end: Some(last_end),
         }

@@ -1,6 +1,6 @@
 //! Who may start, and who must go down: each service looks at those around it.
 
-use super::memory::{Phase, Then};
+use super::memory::{Outdated, Phase, Then};
 use super::{Machine, Unit};
 use crate::app::Place;
 use crate::effect::Effect;
@@ -31,6 +31,10 @@ pub(super) enum Down {
     Rest,
     /// What it runs is not what its app runs now.
     Stale,
+    /// What it runs was started by a definition that is not in force any more.
+    Outdated,
+    /// It is no longer defined.
+    Removed,
     /// The machine ends.
     Power,
 }
@@ -115,6 +119,9 @@ impl Machine {
         if self.power.is_some() {
             return Some(Down::Power);
         }
+        if self.departing.contains_key(self.node(key)) {
+            return Some(Down::Removed);
+        }
         if self.is_wanted(key) == Some(false) {
             return Some(Down::Rest);
         }
@@ -123,6 +130,9 @@ impl Machine {
         }
         if unit.memory.phase.is_living() && self.is_stale(key) {
             return Some(Down::Stale);
+        }
+        if unit.memory.phase.is_living() && unit.memory.outdated != Outdated::No {
+            return Some(Down::Outdated);
         }
         if matches!(self.place(key), Place::Task { .. }) {
             return None;
@@ -139,6 +149,7 @@ impl Machine {
         match (unit.memory.phase, unit.down.clone()) {
             (Phase::Idle, None) if self.gate(key) == Gate::Go => self.spawn(key),
             (Phase::Idle, None) => self.ask_pass(key),
+            (phase, Some(Down::Removed)) if !phase.is_living() => self.dismiss(key),
             (Phase::Idle | Phase::Backoff { .. } | Phase::Failed, Some(Down::Rest)) => {
                 self.enter(key, Phase::Stopped);
             }
@@ -151,6 +162,8 @@ impl Machine {
                     Down::Hand => (Then::Judge, "by hand".to_owned()),
                     Down::Rest => (Then::Judge, "the other side serves".to_owned()),
                     Down::Stale => (Then::Again, "its app runs something else now".to_owned()),
+                    Down::Outdated => (Then::Again, "its definition changed".to_owned()),
+                    Down::Removed => (Then::Again, "it is no longer defined".to_owned()),
                     Down::Requirement(name) => (Then::Again, format!("{name} goes down")),
                     Down::Power if is_task => (Then::Judge, "the machine ends".to_owned()),
                     Down::Power => (Then::Again, "the machine ends".to_owned()),
@@ -181,7 +194,8 @@ impl Machine {
             Some(Down::Requirement(_)) => Some(Condition::Never("goes down with what it requires")),
             Some(Down::Power) => Some(Condition::Never("goes down with the machine")),
             Some(Down::Rest) => Some(Condition::Never("rests")),
-            Some(Down::Stale) | None => None,
+            Some(Down::Removed) => Some(Condition::Never("is not defined")),
+            Some(Down::Stale | Down::Outdated) | None => None,
         };
         let is_broken = self.loaded.broken.contains_key(self.node(key));
         match unit.memory.phase {
@@ -198,6 +212,7 @@ impl Machine {
             }
             Phase::Idle => match self.gate(key) {
                 Gate::Never(_) => Condition::Never("cannot start"),
+                Gate::Wait(_) if self.credentials_fail(key) => Condition::Trying,
                 Gate::Go | Gate::Wait(_) => Condition::Coming,
             },
         }
@@ -217,6 +232,9 @@ impl Machine {
             return Gate::Never(format!("a {} is under way", power.kind));
         }
         let own_name = self.node(key);
+        if self.departing.contains_key(own_name) {
+            return Gate::Never("it is no longer defined".to_owned());
+        }
         if let Some(problem) = self.loaded.broken.get(own_name) {
             return Gate::Never(problem.to_string());
         }
@@ -250,6 +268,7 @@ impl Machine {
             }
         }
         waits.extend(self.older_run(key));
+        waits.extend(self.missing_credentials(key));
         if waits.is_empty() { Gate::Go } else { Gate::Wait(waits) }
     }
 
@@ -260,10 +279,12 @@ impl Machine {
 
     /// A task is asked for by name and waits for nobody but an older run of itself.
     fn task_gate(&self, key: &str) -> Gate {
-        match self.older_run(key) {
-            Some(older) => Gate::Wait(vec![older]),
-            None if self.expanded.contains_key(key) => Gate::Go,
-            None => Gate::Never(format!("{key} runs when a swap wants it")),
+        let waits: Vec<String> =
+            self.older_run(key).into_iter().chain(self.missing_credentials(key)).collect();
+        match waits.is_empty() {
+            false => Gate::Wait(waits),
+            true if self.expanded.contains_key(key) => Gate::Go,
+            true => Gate::Never(format!("{key} runs when a swap wants it")),
         }
     }
 
@@ -273,7 +294,9 @@ impl Machine {
         let timeout_ms = definition.ready.timeout_ms;
         let deadline_ns = timeout_ms.map(|timeout_ms| self.now.plus_ms(timeout_ms).0);
         self.regroup_now(key);
+        self.former_stops.remove(key);
         let Some(unit) = self.units.get_mut(key) else { return };
+        unit.memory.outdated = Outdated::No;
         let incarnation = unit.incarnation_last.max(unit.memory.incarnation).saturating_add(1);
         unit.incarnation_last = incarnation;
         unit.memory.incarnation = incarnation;

@@ -47,6 +47,7 @@ impl Machine {
         }
         self.enter(key, Phase::Running);
         self.tell(key, What::Ready);
+        self.tell_due(key);
     }
 
     pub(super) fn ready_timeout(&mut self, key: &str) {
@@ -91,7 +92,7 @@ impl Machine {
         let down = self.units.get(key).and_then(|unit| unit.down.as_ref());
         let app = self.app(self.node(key));
         match (down, app) {
-            (Some(Down::Rest | Down::Stale), Some(app)) => app.swap.drain_ms,
+            (Some(Down::Rest | Down::Stale | Down::Outdated), Some(app)) => app.swap.drain_ms,
             _ => self.stop_policy(key).timeout_ms,
         }
     }
@@ -199,9 +200,14 @@ impl Machine {
 
     /// Its run is no more: where it goes from here.
     pub(super) fn stopped(&mut self, key: &str) {
+        if self.departing.contains_key(self.node(key)) {
+            self.dismiss(key);
+            return;
+        }
         let restart = self.restart_policy(key);
         let now_ns = self.now.0;
-        let begins_anew = self.policy(key).is_none() || self.is_stale(key);
+        let is_outdated = self.catch_up(key);
+        let begins_anew = self.policy(key).is_none() || self.is_stale(key) || is_outdated;
         let rests = self.is_wanted(key) == Some(false);
         let Some(unit) = self.units.get_mut(key) else { return };
         let memory = &mut unit.memory;

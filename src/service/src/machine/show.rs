@@ -112,6 +112,10 @@ impl Machine {
             Phase::Backoff { .. } => problems.extend(memory.last_end.as_ref().map(Ended::text)),
             _ => {}
         }
+        problems.extend(self.stale_credentials(key));
+        if self.departing.contains_key(self.node(key)) {
+            problems.push("is no longer defined".to_owned());
+        }
         if unit.waits_to_stop() {
             let names = self.stops_after(key);
             problems.push(format!("is to stop after {}", names.join(", ")));

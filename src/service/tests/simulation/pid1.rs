@@ -135,6 +135,9 @@ impl Pid1 {
                     known.deadline_ns = Some(deadline_ns);
                 }
             }
+            // A handler that does nothing: what a signal does is its program's.
+            Effect::Signal { .. } | Effect::CredentialsSettled { .. } => {}
+            Effect::Unlisten { .. } => {}
             Effect::Spawn { .. }
             | Effect::Reply { .. }
             | Effect::TaskReply { .. }
@@ -242,6 +245,7 @@ pub fn event_key(event: &Event) -> &str {
         | Event::RenewTask { app, .. }
         | Event::Grouped { app, .. }
         | Event::QueueEmpty { app, .. } => app,
+        Event::Credentials { owner, .. } => owner,
         Event::Power { .. } | Event::Tick => "",
     }
 }

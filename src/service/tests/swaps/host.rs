@@ -1,5 +1,7 @@
 //! A machine whose shell does at once what it is told, for examples.
 
+#![allow(dead_code)] // Each test binary uses a part.
+
 use service::snapshot::{Key, Run, RunState, Snapshot};
 use service::view::SwapPhase;
 use service::{AppView, Cause, CommandError, Effect, End, Event, Machine, Now, Outcome, Program};

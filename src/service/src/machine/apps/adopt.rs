@@ -53,7 +53,11 @@ impl Machine {
         for name in self.apps.keys().cloned().collect::<Vec<_>>() {
             let is_new = self.apps.get(&name).is_some_and(|state| state.memo.is_empty());
             if is_new {
-                self.begin_app(&name, snapshot, closures.get(&name));
+                // If its memory was lost and only the other side runs, that one serves.
+                let runs = |side: Side| snapshot.runs.iter().any(|run| run.key == side.key(&name));
+                let other = runs(Side::One) && !runs(Side::Zero);
+                let serving = if other { Side::One } else { Side::Zero };
+                self.begin_app(&name, serving, closures.get(&name));
             }
             self.expand(&name);
         }
@@ -70,12 +74,15 @@ impl Machine {
         }
     }
 
-    /// An app without a memory. If it was lost and only the other side runs, that one serves.
-    fn begin_app(&mut self, name: &str, snapshot: &Snapshot, profile: Option<&String>) {
+    /// An app without a memory: this side serves, with what the profile points to or the seed.
+    pub(in crate::machine) fn begin_app(
+        &mut self,
+        name: &str,
+        serving: Side,
+        profile: Option<&String>,
+    ) {
         let seed = self.loaded.apps.get(name).and_then(|app| app.closure.clone());
         let closure = profile.cloned().or(seed);
-        let runs = |side: Side| snapshot.runs.iter().any(|run| run.key == side.key(name));
-        let serving = if runs(Side::One) && !runs(Side::Zero) { Side::One } else { Side::Zero };
         let Some(state) = self.apps.get_mut(name) else { return };
         state.memory = AppMemory { serving, ..AppMemory::default() };
         state.memory.closures[serving.index()] = closure;
