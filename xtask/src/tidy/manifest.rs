@@ -107,8 +107,8 @@ pub const ROOMS: [Room; 20] = [
     Room {
         name: "network",
         folder: "src/network",
-        rooms: &["sys"],
-        hires: &["dhcproto", "thiserror"],
+        rooms: &["logging", "sys"],
+        hires: &["dhcproto", "serde", "serde_json", "thiserror", "tracing"],
     },
     Room {
         name: "activate",
@@ -151,7 +151,7 @@ const TEST_HIRES: [&str; 8] = [
 ];
 
 /// Rooms that tests may use anywhere: they are never linked into what ships.
-const TEST_ROOMS: [&str; 1] = ["qemu-tests"];
+const TEST_ROOMS: [&str; 2] = ["imds", "qemu-tests"];
 
 /// Checks every manifest under `root`.
 ///
