@@ -131,6 +131,33 @@ pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
+/// `*` stands for any symbols, `?` for one, all else for itself (glob(7), without brackets).
+#[must_use]
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    // Where a star can be given one symbol more: the last one is enough.
+    let (mut at, mut read, mut again) = (0, 0, None);
+    while read < name.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                again = Some((at, read));
+                at += 1;
+            }
+            Some(symbol) if *symbol == '?' || *symbol == name[read] => {
+                at += 1;
+                read += 1;
+            }
+            _ => {
+                let Some((star, from)) = again else { return false };
+                again = Some((star, from + 1));
+                (at, read) = (star + 1, from + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|symbol| *symbol == '*')
+}
+
 /// Where a file is made before it gets its name.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::other("has no name"))?;
@@ -147,6 +174,25 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, expected) in [
+            ("*", "eth0", true),
+            ("", "", true),
+            ("", "a", false),
+            ("eth?", "eth0", true),
+            ("eth?", "eth", false),
+            ("e*0", "eth0", true),
+            ("e*h*0", "ethh10", true),
+            ("e*h*0", "eth1", false),
+            ("eth*", "lo", false),
+            ("e**", "e", true),
+            ("*ab", "aab", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
 
     /// A file is replaced with its mode, a link leads elsewhere in one step, and what an earlier
     /// call left half-way is in nobody's way. What is longer than allowed is refused whole.

@@ -17,6 +17,8 @@ mod machine_id;
 mod random_seed;
 mod report;
 mod sysctl;
+mod tmpfiles;
+mod users;
 
 use context::{Context, Request};
 use report::Report;
@@ -36,6 +38,8 @@ const TASKS: &[Task] = &[
     Task { name: "machine-id", purpose: "/etc/machine-id, of the instance", run: machine_id::run },
     Task { name: "random-seed", purpose: "seed the kernel's numbers", run: random_seed::run },
     Task { name: "sysctl", purpose: "the kernel's settings", run: sysctl::run },
+    Task { name: "users", purpose: "accounts, each with its number", run: users::run },
+    Task { name: "tmpfiles", purpose: "files and directories to be there", run: tmpfiles::run },
     Task { name: "clock", purpose: "never earlier than it can be", run: clock::run },
 ];
 

@@ -127,29 +127,13 @@ fn expand(root: &Path, key: &Path) -> Vec<PathBuf> {
         for folder in paths {
             let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
             let names = entries.map(|entry| entry.file_name());
-            let names = names.filter(|name| matches(&part, &name.to_string_lossy()));
+            let names = names.filter(|name| files::matches(&part, &name.to_string_lossy()));
             found.extend(names.map(|name| folder.join(name)));
         }
         found.sort();
         paths = found;
     }
     paths
-}
-
-/// `*` stands for any symbols, all else for itself.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let Some(rest) = pieces.next().and_then(|first| name.strip_prefix(first)) else {
-        return false;
-    };
-    let pieces: Vec<&str> = pieces.collect();
-    let Some((last, middle)) = pieces.split_last() else { return rest.is_empty() };
-    let mut rest = rest;
-    for piece in middle {
-        let Some(at) = rest.find(piece) else { return false };
-        rest = &rest[at + piece.len()..];
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -168,21 +152,6 @@ mod tests {
         }
         for wrong in ["", "kernel", "kernel..x", "../etc/passwd", "a/../b", "/etc", "a b.c"] {
             assert_eq!(path_of(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn stars() {
-        for (pattern, name, expected) in [
-            ("*", "eth0", true),
-            ("eth*", "eth0", true),
-            ("e*0", "eth0", true),
-            ("e*h*0", "eth0", true),
-            ("eth*", "lo", false),
-            ("e*1", "eth0", false),
-            ("e*", "e", true),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
     }
 
