@@ -128,6 +128,10 @@ pub fn step(step: rollout::Step) -> control::agent::Step {
         rollout::Step::Commit => Step::Commit,
         rollout::Step::Watch => Step::Watch,
         rollout::Step::Rollback => Step::Rollback,
+        rollout::Step::Write => Step::Write,
+        rollout::Step::Activate => Step::Activate,
+        rollout::Step::Reboot => Step::Reboot,
+        rollout::Step::Bless => Step::Bless,
     }
 }
 
@@ -158,6 +162,7 @@ pub fn outcome(
             rollout::OutcomeKind::Refused => OutcomeKind::Refused,
             rollout::OutcomeKind::NothingToDo => OutcomeKind::NothingToDo,
             rollout::OutcomeKind::Superseded => OutcomeKind::Superseded,
+            rollout::OutcomeKind::Rebooting => OutcomeKind::Rebooting,
         },
         serving,
         failed_at: outcome.failed_at.map(step),

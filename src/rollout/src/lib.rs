@@ -20,6 +20,9 @@ pub mod policy;
 pub mod record;
 pub mod release;
 pub mod report;
+pub mod sealed;
+pub mod slot;
+pub mod system;
 pub mod view;
 
 pub use effect::{Effect, HookKind, ProbeTarget, RootRole, Ticket};

@@ -52,6 +52,14 @@ pub enum Step {
     Watch,
     /// The way back.
     Rollback,
+    /// Of the system: kernel, initramfs and entry, onto the boot partition.
+    Write,
+    /// Of the system: /etc, accounts and services, without a reboot.
+    Activate,
+    /// Of the system: boot the new generation.
+    Reboot,
+    /// Of the system: it has come up, so the boot loader stays with it.
+    Bless,
 }
 
 impl Step {
@@ -71,6 +79,10 @@ impl Step {
             Self::Commit => "commit",
             Self::Watch => "watch",
             Self::Rollback => "rollback",
+            Self::Write => "write",
+            Self::Activate => "activate",
+            Self::Reboot => "reboot",
+            Self::Bless => "bless",
         }
     }
 }
@@ -118,6 +130,8 @@ pub enum OutcomeKind {
     NothingToDo,
     /// A later swap took its place before users had seen anything of it.
     Superseded,
+    /// Of the system: the host reboots into it; the next boot tells how that ends.
+    Rebooting,
 }
 
 /// What comes of a request for a swap, at once.

@@ -131,6 +131,7 @@ fn serves_as_told(world: &World, last: &Summary) {
         }
         OutcomeKind::FailedBack => failed_back(world, last),
         OutcomeKind::NothingToDo => {}
+        OutcomeKind::Rebooting => panic!("no app reboots a host"),
     }
 }
 
