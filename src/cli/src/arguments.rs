@@ -1,7 +1,8 @@
 //! What can be asked for on the command line, and how `--help` explains it.
 
-use crate::times;
-use clap::{Args, Parser, Subcommand};
+use crate::{times, vm};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use control::agent::Reboot;
 use std::path::PathBuf;
 
 /// Environment variable that names the control socket when `--socket` does not.
@@ -19,7 +20,7 @@ Exit codes:
   4  you may not do that; the error says which role it takes
   5  there is no such service
   6  the supervisor refused: the host goes down, or too much is asked at once
- 10-14  how a swap ended; see `rollinit swap --help`
+ 10-15  how a swap ended; see `rollinit swap --help`
 
 Roles: group `rollinit-read` may look, group `rollinit` may also start and stop
 services and swap apps, root may do everything. A process of a service may look
@@ -38,7 +39,8 @@ Exit codes, beside those of every command:
   11  it failed, and so did the way back: the app needs you
   12  refused: nothing was changed
   13  superseded: another swap of the app took its place
-  14  you stopped watching; it goes on";
+  14  you stopped watching; it goes on
+  15  of the system: the host reboots into it now, and tells the rest after that";
 
 /// Look at the services of this host, start and stop them, swap its apps.
 ///
@@ -133,6 +135,23 @@ pub enum Command {
         /// The services
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+    },
+
+    /// Put changed definitions into force, and touch only what changed
+    ///
+    /// Reads /etc/rollinit/services and /run/rollinit/services. New services start,
+    /// those that are no longer defined stop. A changed one starts again if its run
+    /// cannot stay (another program, user, environment, socket, limit); order, restart
+    /// and stop policies, probes and the like change in place. Returns when that is
+    /// decided; `rollinit status` shows how it goes.
+    ///
+    /// A file that cannot be used changes nothing: its service keeps the definition it
+    /// had, the error is printed, and the command exits with 1.
+    #[command(verbatim_doc_comment)]
+    Reload {
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
     },
 
     /// Print what services write to stdout and stderr
@@ -251,6 +270,25 @@ pub enum Command {
         directory: PathBuf,
     },
 
+    /// Boot a system or a disk image in QEMU, as an EC2 instance
+    ///
+    /// A disk image (a file, or what `nix build .#ec2-image` left) starts by UEFI from
+    /// NVMe, as on EC2. A system is the store path of one (`system.build.toplevel`): a
+    /// disk is made of its closure, and QEMU starts its kernel. Either way the guest
+    /// finds a metadata service (IMDSv2) with your user-data.
+    ///
+    /// The serial console is this terminal: C-a x ends the guest, C-a h tells more.
+    /// SIGTERM presses its power button. The disk is thrown away unless --disk names
+    /// one. A reboot is a reboot: the guest is over when it switches itself off.
+    ///
+    /// With --json the console goes to a file, and a line says where things are.
+    #[command(verbatim_doc_comment)]
+    Vm(vm::Arguments),
+
+    /// Answer a question to the metadata service: what `vm` has QEMU start.
+    #[command(hide = true)]
+    VmImds(vm::MetadataArguments),
+
     /// Stop all services and switch the host off
     ///
     /// Returns once that is under way. Services go down in reverse order of their
@@ -288,6 +326,30 @@ pub struct SwapHow {
     /// Return as soon as it has begun
     #[arg(long)]
     pub detach: bool,
+    /// Of the system: whether the host may be rebooted for it
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub reboot: Option<RebootWhen>,
+}
+
+/// Whether a swap of the system may reboot the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RebootWhen {
+    /// If kernel, initramfs, kernel parameters or PID 1 change
+    Auto,
+    /// In any case
+    Always,
+    /// Not now: the next boot is the try
+    Never,
+}
+
+impl From<RebootWhen> for Reboot {
+    fn from(when: RebootWhen) -> Reboot {
+        match when {
+            RebootWhen::Auto => Reboot::Auto,
+            RebootWhen::Always => Reboot::Always,
+            RebootWhen::Never => Reboot::Never,
+        }
+    }
 }
 
 impl Command {
@@ -297,6 +359,7 @@ impl Command {
             self,
             Command::Status { .. }
                 | Command::Ps
+                | Command::Reload { dry_run: true }
                 | Command::Generations { .. }
                 | Command::Swaps { follow: None, .. }
         )

@@ -11,12 +11,15 @@ mod check;
 mod exit;
 mod feeds;
 mod history;
+mod notices;
 mod power;
 mod ps;
+mod reload;
 mod screen;
 mod status;
 mod swap;
 mod times;
+mod vm;
 
 use arguments::{Arguments, Command, SwapHow};
 use clap::Parser;
@@ -43,8 +46,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failure> {
-    if let Command::Check { directory } = &arguments.command {
-        return check::run(directory, screen);
+    match &arguments.command {
+        Command::Check { directory } => return check::run(directory, screen),
+        Command::Vm(machine) => return vm::run(machine, screen),
+        Command::VmImds(service) => return vm::answer(service),
+        _ => {}
     }
     // One thread: nothing is started that a short-lived command does not need.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -79,6 +85,9 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
         Command::Restart { names } => {
             change::run(&mut supervisor().await?, change::Verb::Restart, names, screen).await
         }
+        Command::Reload { dry_run } => {
+            reload::run(&mut supervisor().await?, *dry_run, screen).await
+        }
         Command::Logs { swap: Some(swap), .. } => {
             feeds::swap_logs(&mut supervisor().await?, &mut agent().await?, swap, screen).await
         }
@@ -104,6 +113,8 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
         }
         Command::Confirm { app } => history::confirm(&mut agent().await?, app, screen).await,
         Command::Check { directory } => check::run(directory, screen),
+        Command::Vm(machine) => vm::run(machine, screen),
+        Command::VmImds(service) => vm::answer(service),
         Command::Poweroff => {
             power::run(&mut supervisor().await?, ShutdownKind::Poweroff, screen).await
         }
@@ -133,6 +144,7 @@ async fn begin_swap(
         dry_run: how.dry_run,
         force: how.force,
         detach: how.detach,
+        reboot: how.reboot.map(Into::into),
     };
     swap::run(agent_socket, Order::Swap(request), screen).await
 }

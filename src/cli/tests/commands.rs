@@ -77,6 +77,22 @@ fn screens() {
     }
 }
 
+/// A reload shows what changes and what is refused, which is an exit code of its own.
+#[test]
+fn reloads() {
+    let stage = Stage::new(root());
+    for (name, arguments) in
+        [("reload", &["reload"][..]), ("reload-dry-run", &["reload", "--dry-run"])]
+    {
+        let ended = stage.run(arguments);
+        assert_eq!((ended.code, &*ended.error), (1, ""), "{name}");
+        assert_screen(name, &ended.out);
+    }
+    let json = stage.run(&["reload", "--json"]);
+    let reload: control::types::Reload = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json.code, reload), (1, fake::reload(false)));
+}
+
 /// What goes wrong names the object and the cure, and has its own exit code.
 #[test]
 fn errors_and_exit_codes() {
@@ -224,8 +240,8 @@ fn broken_pipe() {
 fn help_texts() {
     assert_screen("help", &help(&["--help"]));
     for name in [
-        "status", "ps", "start", "stop", "restart", "logs", "events", "check", "poweroff",
-        "reboot", "halt",
+        "status", "ps", "start", "stop", "restart", "reload", "logs", "events", "check",
+        "poweroff", "reboot", "halt",
     ] {
         assert_screen(&format!("help-{name}"), &help(&[name, "--help"]));
     }

@@ -7,7 +7,10 @@
 use crate::accept::{self, House, Visitor};
 use crate::roles::{Peer, Policy};
 use crate::session::Session;
-use crate::types::{App, Changed, Credential, CredentialProblem, Event, LogRecord, NewCredential, ProcessList, Reload, ShutdownKind, Status, Task, TaskEnd};
+use crate::types::{
+    App, Changed, Credential, CredentialProblem, Event, LogRecord, NewCredential, ProcessList,
+    Reload, ShutdownKind, Status, Task, TaskEnd,
+};
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;

@@ -2,7 +2,6 @@
 //! one.
 
 #[path = "swaps/host.rs"]
-#[allow(dead_code)]
 mod host;
 
 use host::{Host, already, error, prepare, run, spawn};

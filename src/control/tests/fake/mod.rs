@@ -12,7 +12,11 @@ use control::roles::{Peer, Place, Policy, Role};
 use control::server::{
     Answer, Backend, Batch, CredentialOrder, Feed, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb,
 };
-use control::types::{App, Change, Changed, Credential, End, EndCause, Event, Host, HostState, Init, Listen, LogRecord, Problem, ProcessList, Reload, ServiceProcesses, ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor, SwapPhase, Task, TaskEnd};
+use control::types::{
+    App, Change, Changed, Credential, End, EndCause, Event, Host, HostState, Init, Listen,
+    LogRecord, Problem, ProcessList, Reload, ServiceProcesses, ServiceState, ServiceStatus,
+    ShutdownKind, Status, Supervisor, SwapPhase, Task, TaskEnd,
+};
 use std::cell::RefCell;
 use std::future::ready;
 use std::rc::Rc;
