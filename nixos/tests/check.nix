@@ -2,7 +2,7 @@
 # (The messages of `error` can only be seen from outside: nixos/tests/run.sh.)
 { pkgs }:
 let
-  inherit (import ./default.nix) equal;
+  inherit (import ./default.nix { }) equal;
   same = one: builtins.toJSON one.actual == builtins.toJSON one.expected;
   wrong = builtins.filter (name: !same equal.${name}) (builtins.attrNames equal);
 in

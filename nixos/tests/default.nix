@@ -2,8 +2,10 @@
 #
 #   equal.NAME  = { actual; expected; }   the two must be the same value
 #   error.NAME  = { value; message; }     evaluating `value` must fail, and say `message`
+#
+# `lib` may be nixpkgs' instead (nixpkgs.sh): its errors have other words.
+{ lib ? import ../lib/module-system.nix }:
 let
-  lib = import ../lib/module-system.nix;
   pkgs = import ./stub/packages.nix;
   functions = import ../lib { inherit lib pkgs; };
   inherit (functions) toTOML definition accounts;
@@ -33,6 +35,53 @@ let
   # fromTOML takes no text that refers to the store.
   withoutContext = builtins.unsafeDiscardStringContext;
   key = "cache-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+  # Of the shape that NixOS's own options have, with what only NixOS has among it.
+  nixos = {
+    rollinit.services.web = { exec = [ "/bin/web" ]; user = "web"; };
+    environment.etc =
+      let entry = text: {
+        enable = true;
+        source = pkgs.writeText "file" text;
+        mode = "symlink";
+        user = "+0";
+        group = "+0";
+        uid = 0;
+        gid = 0;
+        target = "unused";
+      }; in
+      { motd = entry "hello"; profile = entry "a shell's"; "systemd/system" = entry "units"; };
+    users.users = {
+      web = {
+        uid = 1000;
+        group = "web";
+        extraGroups = [ ];
+        description = "";
+        home = "/var/empty";
+        isSystemUser = true;
+      };
+      nixbld1 = { };
+      systemd-network = { };
+    };
+    users.groups = {
+      web = { gid = 1000; members = [ "web" ]; name = "web"; };
+      nixbld = { };
+    };
+    boot = {
+      kernelPackages = pkgs.linuxPackages;
+      kernelParams = [ "quiet" ];
+      kernelModules = [ "loop" ];
+      initrd.kernelModules = [ "dm_mod" ];
+    };
+    networking.hostName = "joined";
+  };
+  joined = evaluate (import ../modules ++ [
+    (import ../base/translate.nix { inherit lib; } {
+      config = nixos;
+      etcLeftOut = [ "systemd/.*" "profile" ];
+      packages = [ pkgs.busybox ];
+    })
+  ]);
 
   tricky.service = {
     exec = [ "/bin/a" "with \"quotes\", a \\ and\na line" "" ];
@@ -237,6 +286,32 @@ in
         "b:x:2:ann,bob\na:x:10:\n"
         "bob:!:1::::::\nann:!:1::::::\n"
       ];
+    };
+    # A configuration of NixOS becomes a system of ours: services, files, accounts, kernel.
+    nixosBecomesOurs = {
+      actual = {
+        web = (fromTOML (fileOf "web" joined)).service;
+        etc = builtins.filter (name: joined.environment.etc ? ${name})
+          [ "motd" "profile" "systemd/system" "passwd" ];
+        accounts = [ (joined.users.users ? nixbld1) joined.users.users.web.uid ];
+        modules = map (name: builtins.elem name joined.boot.kernelModules) [ "loop" "button" ];
+        inherit (joined.networking) hostName;
+        builds = builtins.isString joined.system.build.toplevel.drvPath;
+      };
+      expected = {
+        web = { exec = [ "/bin/web" ]; user = "web"; };
+        etc = [ "motd" "passwd" ];
+        accounts = [ false 1000 ];
+        modules = [ true true ];
+        hostName = "joined";
+        builds = true;
+      };
+    };
+    # Of NixOS's list only what implements systemd goes.
+    baseModules = {
+      actual = map (path: if builtins.isFunction path then "ours" else baseNameOf path)
+        (import ../base { nixpkgs = ./stub; rollinit.packages = _: { }; });
+      expected = [ "etc.nix" "systemd.nix" "nginx.nix" "build.nix" "ours" "ours" ];
     };
     shellWord = { actual = functions.shellWord "it's"; expected = "'it'\\''s'"; };
     soundSystemEvaluates = {

@@ -26,7 +26,7 @@ evaluate() { # ATTRIBUTE FORM...: with a store that nothing can be written to
 names() {
   NIX_REMOTE=dummy:// NIX_CONF_DIR=$work XDG_CACHE_HOME=$work \
     nix-instantiate --eval --readonly-mode \
-    --expr "toString (builtins.attrNames (import $here).$1)" | tr -d '"'
+    --expr "toString (builtins.attrNames (import $here { }).$1)" | tr -d '"'
 }
 for name in $(names equal); do
   if ! evaluate "equal.$name.actual" > "$work/actual" 2> "$work/error"; then

@@ -20,6 +20,8 @@ in
   busybox = stub "busybox";
   nginx = stub "nginx";
   e2fsprogs = stub "e2fsprogs";
+  pkgsStatic.e2fsprogs = stub "e2fsprogs-static";
+  xfsprogs = stub "xfsprogs";
   util-linux = stub "util-linux";
   dosfstools = stub "dosfstools";
   mtools = stub "mtools";
@@ -27,6 +29,7 @@ in
   cacert = stub "cacert";
   linuxPackages.kernel = stub "linux";
   qemu = stub "qemu";
+  OVMF = stub "OVMF" // { fd = stub "OVMF-fd"; };
   glibc.static = stub "glibc-static";
   # The development shell's.
   cargo = stub "cargo";
