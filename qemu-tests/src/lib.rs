@@ -5,6 +5,7 @@
 //! May touch: processes that it started itself, loopback, `target/`.
 //! Never: be linked into anything that ships.
 pub mod apphost;
+pub mod aws;
 pub mod cache;
 pub mod contained;
 pub mod guest;

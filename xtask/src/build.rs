@@ -43,7 +43,13 @@ const RECIPES: [Recipe; 9] = [
     Recipe {
         package: "qemu-tests",
         folder: "test-apps/bin",
-        programs: &["rollinit-testapp", "rollinit-testagent", "rollinit-load", "rollinit-cache"],
+        programs: &[
+            "rollinit-testapp",
+            "rollinit-testagent",
+            "rollinit-load",
+            "rollinit-cache",
+            "rollinit-imds",
+        ],
         ..Recipe::PLAIN
     },
     // An agent that never syncs: the power-cut test must notice.

@@ -52,7 +52,7 @@ const NEEDS: [Need; 9] = [
     Need {
         met: || run_quiet("python3", &["-c", "import ensurepip, venv"]),
         package: "python3-venv",
-        reason: "the foreign Varlink client (Python's `varlink`)",
+        reason: "the foreign Varlink client and AWS (Python's `varlink` and `moto`)",
     },
 ];
 
@@ -111,21 +111,28 @@ fn apt(arguments: &[&str]) -> Result<()> {
     run(command.args(arguments))
 }
 
-/// The Python that has the foreign Varlink client, relative to the workspace.
+/// The Python that has the foreign implementations, relative to the workspace.
 pub const PYTHON: &str = "target/venv/bin/python3";
+
+/// What it has: a Varlink client, and AWS (moto answers, boto3 and botocore ask and check).
+const PYTHON_PACKAGES: [&str; 3] = ["varlink==31.0.0", "moto[server]==5.2.5", "boto3==1.44.5"];
+
+/// Fails where one of them is missing. moto itself is large; what it brings along tells as well.
+const PYTHON_CHECK: &str =
+    "import varlink, boto3, importlib.metadata as m, werkzeug; assert m.version('moto') == '5.2.5'";
 
 fn python() -> Result<()> {
     let root = root()?;
     let python = root.join(PYTHON);
     let python = python.to_string_lossy();
-    if run_quiet(&python, &["-c", "import varlink"]) {
+    if run_quiet(&python, &["-c", PYTHON_CHECK]) {
         return Ok(());
     }
-    step("setup: Python's varlink, the foreign client, into target/venv", || {
+    step("setup: Python's varlink and moto, the foreign client and AWS, into target/venv", || {
         let venv = root.join("target/venv");
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
         let mut pip = Command::new(python.as_ref());
-        run(pip.args(["-m", "pip", "install", "--quiet", "varlink==31.0.0"]))
+        run(pip.args(["-m", "pip", "install", "--quiet"]).args(PYTHON_PACKAGES))
     })
 }
 

@@ -8,7 +8,7 @@ use crate::ids;
 use control::agent::board::Reader;
 use control::agent::server::{Answer, Backend, Caller, SwapRequest};
 use control::agent::{
-    Error, Generation, GenerationList, Progress, Step, StepState, SwapList, SwapSummary,
+    Error, Generation, GenerationList, NoticeList, Progress, Step, StepState, SwapList, SwapSummary,
 };
 use rollout::{Admission, Record, Release, Request, RequestKind, Summary};
 use std::cell::RefCell;

@@ -9,8 +9,10 @@ use crate::boards::Boards;
 use crate::closures::{self, Closures, Held, Planned};
 use crate::console::Console;
 use crate::convert;
+use crate::ec2::Ec2;
 use crate::journal::Journal;
 use crate::prober::Prober;
+use crate::standing::Standing;
 use crate::supervisor::Supervisor;
 use rollout::{
     Admission, Effect, Event, Facts, Failure, Machine, Now, Record, Release, Request, Ticket, View,
@@ -45,6 +47,10 @@ pub struct Tools {
     pub boards: Boards,
     /// Where outcomes are said aloud.
     pub console: Console,
+    /// What holds, for `rollinit status`.
+    pub standing: Standing,
+    /// The instance that this host is; nothing on any other machine.
+    pub ec2: Option<Ec2>,
     /// This boot.
     pub boot: String,
 }

@@ -10,6 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 use toml::Spanned;
 
+pub mod cloud;
+pub mod credentials;
+
 /// What the file says, checked as far as it can be without asking anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -19,6 +22,10 @@ pub struct Config {
     pub keys: Vec<String>,
     /// How a fetch goes about it.
     pub fetch: Fetch,
+    /// That this host is an EC2 instance, and how AWS is asked.
+    pub cloud: Option<cloud::Cloud>,
+    /// How often SSM is asked whether a secret changed.
+    pub credentials: credentials::Credentials,
 }
 
 /// The `[fetch]` table; what it does not say is up to the store.
@@ -57,6 +64,8 @@ struct File {
     caches: Vec<Spanned<String>>,
     keys: Vec<Spanned<String>>,
     fetch: FetchTable,
+    cloud: Option<cloud::CloudTable>,
+    credentials: credentials::CredentialsTable,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,6 +120,10 @@ impl Config {
         for key in &file.keys {
             check_key(key.get_ref()).map_err(|error| at(key.span().start, error))?;
         }
+        let cloud = file.cloud.map(cloud::CloudTable::read).transpose();
+        let cloud = cloud.map_err(|(span, error)| at(span.start, error))?;
+        let credentials = file.credentials.read();
+        let credentials = credentials.map_err(|(span, error)| at(span.start, error))?;
         let fetch = file.fetch;
         let parallel = |value: Option<Spanned<u64>>| -> Result<Option<usize>, ConfigError> {
             let Some(value) = value else { return Ok(None) };
@@ -134,6 +147,8 @@ impl Config {
                 stall_timeout: time(fetch.stall_timeout)?,
                 give_up_after: time(fetch.give_up_after)?,
             },
+            cloud,
+            credentials,
         })
     }
 }

@@ -20,6 +20,18 @@ impl Console {
         Self { kernel: kernel.map(RefCell::new) }
     }
 
+    /// Says one line aloud: in the log, and on the console.
+    pub fn announce(&self, priority: Priority, line: &str) {
+        match priority {
+            Priority::Error => tracing::error!("{line}"),
+            Priority::Warning => tracing::warn!("{line}"),
+            _ => tracing::info!("{line}"),
+        }
+        if let Some(kernel) = &self.kernel {
+            kernel.borrow_mut().write(priority, line);
+        }
+    }
+
     /// Says a step that is over, or the end of a swap.
     pub fn say(&self, progress: &Progress) {
         if progress.state != StepState::Running || progress.outcome.is_some() {
@@ -28,14 +40,7 @@ impl Console {
         let Some(outcome) = &progress.outcome else { return };
         let priority = priority(outcome.kind);
         for line in report::lines(progress) {
-            match priority {
-                Priority::Error => tracing::error!("{line}"),
-                Priority::Warning => tracing::warn!("{line}"),
-                _ => tracing::info!("{line}"),
-            }
-            if let Some(kernel) = &self.kernel {
-                kernel.borrow_mut().write(priority, &line);
-            }
+            self.announce(priority, &line);
         }
     }
 }
@@ -46,6 +51,7 @@ fn priority(kind: OutcomeKind) -> Priority {
         OutcomeKind::FailedBack => Priority::Error,
         OutcomeKind::RolledBack => Priority::Warning,
         OutcomeKind::Committed | OutcomeKind::Refused | OutcomeKind::Superseded => Priority::Notice,
+        OutcomeKind::Rebooting => Priority::Notice,
         OutcomeKind::NothingToDo | OutcomeKind::Planned => Priority::Information,
     }
 }

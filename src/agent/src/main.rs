@@ -16,13 +16,16 @@ mod closures;
 mod config;
 mod console;
 mod convert;
+mod credentials;
 mod disk;
+mod ec2;
 mod ids;
 mod journal;
 mod limits;
 mod options;
 mod peers;
 mod prober;
+mod standing;
 mod supervisor;
 
 use options::{Asked, Options};
@@ -70,6 +73,10 @@ fn main() -> ExitCode {
         sys::log_sink::LogSink::choose("rollinit-agent").unnamed_on_stderr(),
         &["rollinit_agent", "store"],
     ));
+    // Credentials pass through this process's memory.
+    if let Err(error) = sys::process::forbid_dumps() {
+        tracing::warn!("core dumps of this process cannot be forbidden: {error}");
+    }
     // Before the first thread: each keeps the mounts it was born with.
     match sys::namespace::writable_alone(&options.root.join("nix/store")) {
         Ok(Writable::Already) => {}
@@ -107,9 +114,10 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         for said in &found.said {
             tracing::error!("{said}");
         }
-        if let Err(error) = config::Config::load(&options.config) {
+        let config = config::Config::load(&options.config).unwrap_or_else(|error| {
             tracing::error!("{error}; nothing is fetched until that is right");
-        }
+            config::Config::default()
+        });
         let tools = Rc::new(app::Tools {
             closures: closures::Closures::new(options.root.clone(), options.config.clone()),
             journal,
@@ -117,8 +125,15 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             supervisor: supervisor::Supervisor::new(options.supervisor()),
             boards: boards::Boards::default(),
             console: console::Console::new(options.is_host()),
+            standing: standing::Standing::default(),
+            ec2: config.cloud.as_ref().map(ec2::Ec2::new).transpose()?,
             boot: boot()?,
         });
+        // Before all that waits: services wait for their secrets.
+        tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
+        if let Some(ec2) = tools.ec2.clone() {
+            tokio::task::spawn_local(ec2::run(ec2, Rc::clone(&tools)));
+        }
         let limits = limits_of(&tools.supervisor).await;
         let agent = agent::Agent::start(tools, found.records).await;
         Ok::<_, Box<dyn Error>>((agent, limits))

@@ -6,7 +6,7 @@
 
 use crate::limits::{AWAY_SAID_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS};
 use control::client::{CallError, Client, TaskRequest};
-use control::types::{App, Task, TaskEnd};
+use control::types::{App, Credential, Task, TaskEnd};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -132,6 +132,33 @@ impl Supervisor {
         while let Some(reply) = replies.next().await? {
             *patience = Patience::new();
             tell(reply.app).await;
+        }
+        Ok(())
+    }
+
+    /// Tells which credentials there are to be, now and at each change, for as long as it is
+    /// polled.
+    pub async fn watch_credentials(&self, mut tell: impl FnMut(Vec<Credential>)) {
+        let mut patience = Patience::new();
+        loop {
+            let error = match self.watch_credentials_once(&mut tell, &mut patience).await {
+                Ok(()) => "it ended the watch".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            patience.rest(&error).await;
+        }
+    }
+
+    async fn watch_credentials_once(
+        &self,
+        tell: &mut impl FnMut(Vec<Credential>),
+        patience: &mut Patience,
+    ) -> Result<(), CallError> {
+        let mut client = Client::connect(&self.socket).await?;
+        let mut replies = client.watch_credentials(true).await?;
+        while let Some(reply) = replies.next().await? {
+            *patience = Patience::new();
+            tell(reply.credentials);
         }
         Ok(())
     }

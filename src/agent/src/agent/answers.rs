@@ -2,8 +2,8 @@
 
 use super::{
     Admission, Agent, Answer, App, Asked, Backend, Caller, Error, Generation, GenerationList, Kind,
-    Progress, Rc, Reader, Step, StepState, Summary, SwapList, SwapRequest, SwapSummary, closures,
-    convert, single,
+    NoticeList, Progress, Rc, Reader, Step, StepState, Summary, SwapList, SwapRequest, SwapSummary,
+    closures, convert, single,
 };
 use rollout::limits::CONFIRM_MS_DEFAULT;
 
@@ -57,6 +57,10 @@ impl Backend for Agent {
 
     fn swaps<'a>(&'a self, app: Option<&'a str>) -> Answer<'a, SwapList> {
         Box::pin(std::future::ready(self.list_swaps(app)))
+    }
+
+    fn standing(&self) -> NoticeList {
+        self.tools.standing.list()
     }
 
     fn now_ns(&self) -> u64 {

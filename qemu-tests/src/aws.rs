@@ -1,0 +1,146 @@
+//! AWS for tests: moto in a process of its own, and boto3 to set the scene with.
+//!
+//! moto is a foreign implementation of both sides: it answers as AWS documents it, and with
+//! [`Moto::enforce`] it checks signatures and policies by botocore's own code.
+
+use crate::guest::cleanup::{Held, on_ctrl_c};
+use crate::guest::image::target;
+use anyhow::{Context, Result, bail, ensure};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// The region in which scenes are set.
+pub const REGION: &str = "eu-central-1";
+
+/// How long moto may take to start: Python reads thousands of files on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const SERVER: &str = include_str!("aws/moto.py");
+
+/// A running moto; ends when it is dropped.
+#[derive(Debug)]
+pub struct Moto {
+    address: SocketAddr,
+    lines: Receiver<String>,
+    process: Held,
+    /// Its end tells moto to end, also if we are killed.
+    _input: ChildStdin,
+}
+
+/// The Python that `cargo xtask setup` equips.
+#[must_use]
+pub fn python() -> PathBuf {
+    target().join("venv/bin/python3")
+}
+
+impl Moto {
+    /// Starts one, with nothing in it.
+    ///
+    /// # Errors
+    /// Python or moto is missing (`cargo xtask setup` brings both), or it does not start.
+    pub fn start() -> Result<Self> {
+        on_ctrl_c()?;
+        let python = python();
+        let mut command = Command::new(&python);
+        command.args(["-c", SERVER]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("start {}; `cargo xtask setup` makes it", python.display()))?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let process = Held::new(child);
+        let output = BufReader::new(output.context("moto's output")?);
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let first = lines
+            .recv_timeout(PATIENCE)
+            .context("moto does not start; its words are above. `cargo xtask setup` installs it")?;
+        let address = first.parse().with_context(|| format!("moto says {first:?}"))?;
+        Ok(Self { address, lines, process, _input: input.context("moto's input")? })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address as an endpoint of all services.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The next lifecycle action it is told of: `complete GROUP HOOK INSTANCE RESULT`.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub fn lifecycle_action(&self, patience: Duration) -> Result<String> {
+        self.lines.recv_timeout(patience).context("moto was told of no lifecycle action")
+    }
+
+    /// Runs `script` with boto3 against this moto, `client(SERVICE)` and `json` at hand; returns
+    /// what it prints.
+    ///
+    /// # Errors
+    /// It fails; the text has its words.
+    pub fn python(&self, script: &str) -> Result<String> {
+        let prelude = format!(
+            "import boto3, json\n\
+             def client(service, key='setup', secret='setup'):\n    \
+             return boto3.client(service, endpoint_url={:?}, region_name={REGION:?},\n        \
+             aws_access_key_id=key, aws_secret_access_key=secret)\n",
+            self.url()
+        );
+        let mut command = Command::new(python());
+        let output = command.args(["-c", &format!("{prelude}{script}")]).output()?;
+        if !output.status.success() {
+            bail!("the scene is not set: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// From now on signatures are checked and policies enforced.
+    ///
+    /// # Errors
+    /// moto does not take it.
+    pub fn enforce(&self) -> Result<()> {
+        self.control("reset-auth", "0")
+    }
+
+    /// Everything is allowed again, and nothing is there.
+    ///
+    /// # Errors
+    /// moto does not take it.
+    pub fn reset(&self) -> Result<()> {
+        self.control("reset-auth", "inf")?;
+        self.control("reset", "")
+    }
+
+    fn control(&self, verb: &str, body: &str) -> Result<()> {
+        let mut stream = TcpStream::connect(self.address)?;
+        let head = format!("POST /moto-api/{verb} HTTP/1.0\r\nHost: moto\r\n");
+        let length = body.len();
+        stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1);
+        ensure!(status == Some("200"), "moto-api/{verb}: {answer}");
+        Ok(())
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.process.kill();
+    }
+}

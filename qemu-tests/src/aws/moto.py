@@ -1,0 +1,45 @@
+"""AWS for tests: moto, and what it lacks for a host of an Auto Scaling group.
+
+Listens on a port of loopback that the kernel chooses and prints its address; then a line for each
+lifecycle action that it was told of. Ends when its standard input does, so it outlives nobody.
+"""
+import os
+import sys
+import threading
+
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.responses import EmptyResult
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+
+def told(verb):
+    def handler(self):
+        words = ["AutoScalingGroupName", "LifecycleHookName", "InstanceId", "LifecycleActionResult"]
+        print(verb, *(self._get_param(word) or "-" for word in words), flush=True)
+        return EmptyResult()
+
+    return handler
+
+
+AutoScalingResponse.complete_lifecycle_action = told("complete")
+AutoScalingResponse.record_lifecycle_action_heartbeat = told("heartbeat")
+
+
+class Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_):
+        pass
+
+
+def end_with_parent():
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+application = DomainDispatcherApplication(create_backend_app)
+server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+print(f"127.0.0.1:{server.port}", flush=True)
+threading.Thread(target=end_with_parent, daemon=True).start()
+server.serve_forever()
