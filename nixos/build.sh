@@ -5,9 +5,9 @@
 #                  [--inputs DIR] [--target DIR] [--attribute NAME]
 #   nixos/build.sh --out DIR --paths FILE.nix --cache DIR --secret-key FILE --rollinit DIR […]
 #
-#   --rollinit DIR     DIR/bin/{rollinit-init,rollinit-supervisor,rollinit-agent,rollinit,
-#                      rollinit-stage1,rollinit-mkinitrd,rollinit-mkstore}: static programs, as
-#                      files, not links
+#   --rollinit DIR     DIR/bin/{rollinit-init,rollinit-supervisor,rollinit-agent,rollinit-activate,
+#                      rollinit-network,rollinit,rollinit-stage1,rollinit-mkinitrd,
+#                      rollinit-mkstore}: static programs, as files, not links
 #   --test-apps DIR    static programs in DIR/bin, and more, for pkgs.rollinit-test-apps
 #   --inputs DIR       what nixos/debian.sh made (default: TARGET/debian; made when missing)
 #   --target DIR       where the store and Nix's configuration live (default: ./target of the tree)

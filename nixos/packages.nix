@@ -30,10 +30,14 @@ let
 in
 {
   rollinit = build "rollinit"
-    [ "--profile pid1 -p init" "--release -p supervisor -p agent -p cli" ]
+    [
+      "--profile pid1 -p init"
+      "--release -p supervisor -p agent -p activate -p network -p cli"
+    ]
     [
       "pid1/rollinit-init"
-      "release/rollinit-supervisor" "release/rollinit-agent" "release/rollinit"
+      "release/rollinit-supervisor" "release/rollinit-agent" "release/rollinit-activate"
+      "release/rollinit-network" "release/rollinit"
     ];
   rollinit-image-tools = build "rollinit-image-tools"
     [ "--release -p store --bin rollinit-mkstore" ]

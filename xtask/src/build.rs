@@ -32,12 +32,14 @@ impl Recipe {
 
 /// Each is one call of cargo: within one call features are united over packages, and what serde or
 /// tokio needs elsewhere would grow PID 1.
-const RECIPES: [Recipe; 9] = [
+const RECIPES: [Recipe; 11] = [
     Recipe { package: "init", profile: "pid1", programs: &["rollinit-init"], ..Recipe::PLAIN },
     Recipe { package: "initrd", profile: "pid1", programs: &["rollinit-stage1"], ..Recipe::PLAIN },
     Recipe { package: "initrd", programs: &["rollinit-mkinitrd"], ..Recipe::PLAIN },
     Recipe { package: "supervisor", programs: &["rollinit-supervisor"], ..Recipe::PLAIN },
     Recipe { package: "agent", programs: &["rollinit-agent"], ..Recipe::PLAIN },
+    Recipe { package: "activate", programs: &["rollinit-activate"], ..Recipe::PLAIN },
+    Recipe { package: "network", programs: &["rollinit-network"], ..Recipe::PLAIN },
     Recipe { package: "store", programs: &["rollinit-mkstore"], ..Recipe::PLAIN },
     Recipe { package: "cli", programs: &["rollinit"], ..Recipe::PLAIN },
     Recipe {
