@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod disk;
 pub mod firmware;
 pub mod image;
+pub mod network;
 pub mod qmp;
 pub mod swap;
 pub mod transcript;
@@ -33,9 +34,6 @@ use transcript::Transcript;
 /// How long a guest may take to boot, to answer a command, to power off. A bound against a hang,
 /// not a budget: under TCG, on a busy machine, a boot takes ten times as long as it should.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-
-/// Where a guest finds its cache, on port 80 (`guests/cache.nix`).
-pub const CACHE: &str = "10.0.2.100";
 
 /// QEMU starts its devices before the guest runs.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
@@ -72,8 +70,11 @@ pub struct Boot {
     pub words: Vec<String>,
     /// TCP ports of the guest to reach from here.
     pub ports: Vec<u16>,
-    /// A server of this machine that the guest finds at [`CACHE`]; nothing else leaves the guest.
+    /// A server of this machine that the guest finds at [`network::CACHE`], on EC2 at
+    /// [`network::CACHE_ON_EC2`]; nothing else leaves the guest.
     pub cache: Option<SocketAddr>,
+    /// What it finds as an instance of EC2; nothing: it is on no cloud.
+    pub ec2: Option<network::Ec2>,
     /// Its memory.
     pub memory_mib: u32,
 }
@@ -95,6 +96,7 @@ impl Boot {
             words: Vec::new(),
             ports: vec![8080, 8081],
             cache: None,
+            ec2: None,
             memory_mib: 512,
         })
     }
@@ -147,14 +149,7 @@ impl Boot {
             Disk::VirtioBlock => &["-device", "virtio-blk-pci,drive=root,bootindex=1"],
             Disk::Nvme => &["-device", "nvme,serial=root,drive=root,bootindex=1"],
         });
-        let forward: String =
-            self.ports.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
-        // A command a connection: a character device would be one connection for all time.
-        let cache = self.cache.map_or_else(String::new, |address| {
-            let carrier = image::target().join("out/test-apps/bin/rollinit-testapp");
-            format!(",guestfwd=tcp:{CACHE}:80-cmd:{} stdio {address}", carrier.display())
-        });
-        add(&["-netdev", &format!("user,id=net,restrict=on{forward}{cache}")]);
+        add(&["-netdev", &network::netdev(&self.ports, self.cache, self.ec2.as_ref())]);
         add(&["-device", "virtio-net-pci,netdev=net,romfile="]);
         if self.firmware {
             words.extend(firmware::arguments(&self.name)?);
@@ -358,6 +353,7 @@ mod tests {
             words: vec!["root=PARTUUID=b".to_owned(), "quiet".to_owned()],
             ports: Vec::new(),
             cache: None,
+            ec2: None,
             memory_mib: 512,
         };
         assert_eq!(boot.command_line(), "console=ttyS0 init=/x panic=-1 root=PARTUUID=b quiet");
