@@ -8,6 +8,7 @@ use crate::clock;
 use crate::credentials::Vault;
 use crate::definitions::{self, Place};
 use crate::groups::Groups;
+use crate::guard::Guard;
 use crate::history::History;
 use crate::listeners::Listeners;
 use crate::logs::Logs;
@@ -258,7 +259,10 @@ fn build(
         unread: in_force.unread,
         settings,
     };
+    let mut guard = Guard::new(&host.settings.definitions);
+    guard.refresh(machine.loaded());
     let shell = Shell {
+        guard,
         groups: Groups::open(&host.settings.cgroup),
         vault: Vault::new(&host.settings.run),
         host,

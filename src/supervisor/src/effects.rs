@@ -204,6 +204,12 @@ impl Shell {
                 return Ok(Err((step.to_owned(), 0)));
             }
         };
+        // Before anything of it runs: from its first packet on it may.
+        if definition.imds {
+            self.guard.allow(identity.user);
+        } else {
+            self.guard.ensure();
+        }
         let place = self.machine.place(key);
         let cgroup = self.groups.prepare(key, place, &definition.limits).map_err(at("cgroup"));
         let found = cgroup.and_then(|cgroup| {

@@ -17,6 +17,7 @@ mod credentials;
 mod definitions;
 mod effects;
 mod groups;
+mod guard;
 mod history;
 mod identity;
 mod listeners;

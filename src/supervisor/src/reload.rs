@@ -68,6 +68,7 @@ impl Shell {
         self.logs.add_apps(in_force.loaded.apps.keys());
         self.host.hashes = in_force.hashes;
         self.host.unread = in_force.unread;
+        self.guard.refresh(&in_force.loaded);
         let effects = self.machine.reload(clock::now(), in_force.loaded, &closures);
         self.carry_out(effects)?;
         // Behind all that it decided: until PID 1 has read this, the old ones are in force.

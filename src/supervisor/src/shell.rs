@@ -8,6 +8,7 @@ use crate::attach::Paging;
 use crate::clock;
 use crate::credentials::{Delivery, Refused, Vault};
 use crate::groups::{self, Groups};
+use crate::guard::Guard;
 use crate::history::History;
 use crate::listeners::Listeners;
 use crate::logs::{Left, Logs};
@@ -144,6 +145,8 @@ pub struct Shell {
     pub(crate) port: Rc<Port>,
     pub(crate) machine: Machine,
     pub(crate) groups: Groups,
+    /// Who may reach the metadata service.
+    pub(crate) guard: Guard,
     pub(crate) logs: Logs,
     pub(crate) notify: Notify,
     pub(crate) history: History,

@@ -129,14 +129,18 @@ impl Netlink {
     /// All rules of both families that are about somebody.
     ///
     /// # Errors
-    /// Those of sendto(2), recvfrom(2) and rtnetlink(7); `EOPNOTSUPP` of a kernel without policy
-    /// routing.
+    /// Those of sendto(2), recvfrom(2) and rtnetlink(7); `EAFNOSUPPORT` of a kernel without policy
+    /// routing. One without IPv6 has no rules of IPv6, which is no error.
     pub fn rules(&mut self) -> io::Result<Vec<Rule>> {
         let mut rules = Vec::new();
         for family in [AF_INET, AF_INET6] {
             let mut fixed = [0; FIXED_BYTES];
             fixed[0] = family;
-            rules.extend(self.dump(RTM_GETRULE, &fixed, Rule::parse)?);
+            match self.dump(RTM_GETRULE, &fixed, Rule::parse) {
+                Err(error)
+                    if family == AF_INET6 && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+                found => rules.extend(found?),
+            }
         }
         Ok(rules)
     }
