@@ -7,6 +7,8 @@
 //! Never: a shell, the clock, the name of the machine it runs on: same input, same bytes.
 
 pub mod alias;
+pub mod drivers;
 pub mod image;
 pub mod modules;
 pub mod newc;
+pub mod settings;

@@ -10,8 +10,6 @@ mod check;
 mod command_line;
 #[path = "stage1/device.rs"]
 mod device;
-#[path = "stage1/drivers.rs"]
-mod drivers;
 #[path = "stage1/growth.rs"]
 mod growth;
 #[path = "stage1/root.rs"]
@@ -20,9 +18,12 @@ mod root;
 mod voice;
 
 use command_line::{CommandLine, ROOT_CURE};
-use drivers::Drivers;
+use initrd::drivers::Drivers;
+use initrd::image::{MODULES_DIRECTORY, MODULES_LIST};
+use initrd::settings::Settings;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use sys::kernel_mounts::KernelMount;
 use sys::kmsg::Priority;
@@ -90,8 +91,10 @@ fn boot(voice: &mut Voice) -> Result<Never, Failure> {
         seen: Vec::new(),
         cure: "boot a kernel with CONFIG_NET".to_owned(),
     })?;
-    let mut drivers = Drivers::open();
-    drivers.load_listed();
+    let mut settings = Settings::default();
+    settings.add_command_line(&read_small("/proc/cmdline").unwrap_or_default());
+    let mut drivers = Drivers::open(Path::new(MODULES_DIRECTORY), settings);
+    drivers.load_listed(Path::new(MODULES_LIST));
     drivers.load_for_all();
     let wanted = line.root.as_ref().map_err(|trouble| Failure {
         step: "read the kernel command line",

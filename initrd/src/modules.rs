@@ -164,7 +164,8 @@ impl Index {
 
 /// `kernel/drivers/block/virtio-blk.ko.xz` → `virtio_blk`: the kernel takes `-` and `_` for the
 /// same.
-fn name_of(file: &str) -> String {
+#[must_use]
+pub fn name_of(file: &str) -> String {
     let file = file.rsplit('/').next().unwrap_or(file);
     let name = file.split(".ko").next().unwrap_or(file);
     name.replace('-', "_")

@@ -11,10 +11,10 @@
 //! never asked twice "in a while": only an event, lost events, or the deadline wake it.
 
 use crate::command_line::Root;
-use crate::drivers::Drivers;
 use crate::voice::{Failure, Voice};
 use disk::Device;
 use disk::superblock::{Superblock, Usage};
+use initrd::drivers::Drivers;
 use std::io;
 use std::os::fd::AsFd;
 use sys::clock::{NS_PER_MS, NS_PER_S, monotonic_ns};

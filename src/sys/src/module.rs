@@ -1,6 +1,6 @@
 //! Kernel modules: finit_module(2).
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -17,22 +17,31 @@ pub enum Loaded {
     Already,
 }
 
-/// Loads the module in `path`. One whose name ends in `.xz`, `.zst` or `.gz` is decompressed by the
-/// kernel.
+/// Loads the module in `path` without parameters. One whose name ends in `.xz`, `.zst` or `.gz` is
+/// decompressed by the kernel.
 ///
 /// # Errors
 /// Those of open(2) and finit_module(2): `ENOEXEC` for another kernel's module, `ENOENT` for an
 /// unknown symbol (what it needs is not loaded), `ENODEV` when it finds no hardware,
 /// `EOPNOTSUPP` for a compressed file that this kernel cannot read.
 pub fn load(path: &Path) -> io::Result<Loaded> {
+    load_with(path, "")
+}
+
+/// Like [`load`], with parameters: `NAME=VALUE` words between blanks.
+///
+/// # Errors
+/// As [`load`]; `EINVAL` for a value that the module does not take, or a NUL.
+pub fn load_with(path: &Path, parameters: &str) -> io::Result<Loaded> {
     let file = File::open(path)?;
+    let parameters = CString::new(parameters)?;
     let compressed = [Some("xz"), Some("zst"), Some("gz")];
     let flags = if compressed.contains(&path.extension().and_then(OsStr::to_str)) {
         COMPRESSED_FILE
     } else {
         0
     };
-    match rustix::system::finit_module(&file, c"", flags) {
+    match rustix::system::finit_module(&file, &parameters, flags) {
         Ok(()) => Ok(Loaded::Now),
         Err(rustix::io::Errno::EXIST) => Ok(Loaded::Already),
         Err(error) => Err(error.into()),

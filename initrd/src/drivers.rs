@@ -1,10 +1,11 @@
-//! Drivers for the devices of this machine, out of the modules that the image has.
+//! Drivers for the devices of this machine, out of a tree of modules: that of the image for stage 1,
+//! that of the system afterwards.
 //!
-//! Some modules the image lists to be loaded in any case. The others load when a device says, by
-//! its modalias, that it wants them, or when a file system of their kind is to be mounted.
+//! Some modules are listed to be loaded in any case. The others load when a device says, by its
+//! modalias, that it wants them, or when a file system of their kind is to be mounted.
 
-use initrd::image::{MODULES_DIRECTORY, MODULES_LIST};
-use initrd::modules::Index;
+use crate::modules::{Index, name_of};
+use crate::settings::Settings;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,9 @@ const DEPTH_MAX: usize = 32;
 /// What is loaded, and what did not load.
 #[derive(Debug, Default)]
 pub struct Drivers {
+    tree: PathBuf,
     index: Index,
+    settings: Settings,
     /// Asked of the kernel already, whatever came of it.
     tried: BTreeSet<PathBuf>,
     loaded: usize,
@@ -29,27 +32,38 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// Reads which modules the image has; without an index there are none but the listed ones.
+    /// Reads which modules `tree` has; without an index there are none but the listed ones.
     #[must_use]
-    pub fn open() -> Self {
-        let mut drivers = Self::default();
-        match Index::read(Path::new(MODULES_DIRECTORY)) {
+    pub fn open(tree: &Path, settings: Settings) -> Self {
+        let mut drivers = Self { tree: tree.to_owned(), settings, ..Self::default() };
+        match Index::read(tree) {
             Ok(index) => drivers.index = index,
             Err(error) => drivers.troubles.push(error.to_string()),
         }
         drivers
     }
 
-    /// Loads the image's list, in its order.
-    pub fn load_listed(&mut self) {
-        match fs::read_to_string(MODULES_LIST) {
-            Ok(list) => {
-                for name in list.lines().filter(|name| !name.is_empty()) {
+    /// Loads the files that `list` names, one a line, in its order.
+    pub fn load_listed(&mut self, list: &Path) {
+        match fs::read_to_string(list) {
+            Ok(text) => {
+                for name in text.lines().filter(|name| !name.is_empty()) {
                     self.load(Path::new(name));
                 }
             }
-            Err(error) => self.troubles.push(format!("read {MODULES_LIST}: {error}")),
+            Err(error) => self.troubles.push(format!("read {}: {error}", list.display())),
         }
+    }
+
+    /// Loads a module by its name, or whatever has that name as an alias. False if there is none.
+    pub fn load_named(&mut self, name: &str) -> bool {
+        let by_name = self.index.order([name]).ok();
+        let matching = self.index.matching(name);
+        let by_alias = || Some(matching).filter(|names| !names.is_empty());
+        let files = by_name.or_else(|| self.index.order(by_alias()?).ok());
+        let found = files.is_some();
+        files.into_iter().flatten().for_each(|file| self.load(&file));
+        found
     }
 
     /// Loads what the devices that are there already want.
@@ -64,7 +78,9 @@ impl Drivers {
     /// Loads what a device that says `modalias` wants, or what the kernel would ask for by a name
     /// such as `fs-xfs`.
     pub fn load_for(&mut self, modalias: &str) {
-        for file in self.index.order(self.index.matching(modalias)).unwrap_or_default() {
+        let wanted = self.index.matching(modalias).into_iter();
+        let wanted = wanted.filter(|name| !self.settings.is_refused(name));
+        for file in self.index.order(wanted).unwrap_or_default() {
             self.load(&file);
         }
     }
@@ -73,11 +89,18 @@ impl Drivers {
         if !self.tried.insert(file.to_owned()) {
             return;
         }
-        match module::load(&Path::new(MODULES_DIRECTORY).join(file)) {
+        let parameters = self.settings.parameters(&name_of(&file.to_string_lossy()));
+        match module::load_with(&self.tree.join(file), &parameters) {
             Ok(Loaded::Now) => self.loaded += 1,
             Ok(Loaded::Already) => self.already += 1,
             Err(error) => self.troubles.push(format!("{}: {error}", file.display())),
         }
+    }
+
+    /// How many modules this one has loaded.
+    #[must_use]
+    pub fn loaded(&self) -> usize {
+        self.loaded
     }
 
     /// How it went so far, in a line.
