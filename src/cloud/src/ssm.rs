@@ -22,9 +22,6 @@ pub struct Parameter {
     pub version: u64,
     /// What it holds.
     pub value: Secret,
-    /// `:3` or `:LABEL`, as it was asked for behind the name; none if it was not.
-    #[serde(default)]
-    pub selector: Option<String>,
     /// Its ARN, by which it may have been asked for.
     #[serde(default, rename = "ARN")]
     pub arn: Option<String>,
