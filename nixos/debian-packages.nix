@@ -1,8 +1,8 @@
 # The part of nixpkgs' package set that nixos/ uses, made of unpacked Debian packages.
 #
 # Where `pkgs` is nixpkgs these come from there. What is used of either: runCommand, writeText,
-# busybox, nginx, e2fsprogs, util-linux (for sfdisk), dosfstools, mtools, cacert, systemd (for its
-# boot loader, a file), linuxPackages.kernel with bzImage and lib/modules, and rollinit's own; by test
+# busybox, nginx, e2fsprogs (also of pkgsStatic), xfsprogs, util-linux (for sfdisk), dosfstools,
+# chrony, mtools, cacert, systemd (for its boot loader, a file), linuxPackages.kernel with bzImage and lib/modules, and rollinit's own; by test
 # guests also python3 (with gunicorn) and nodejs. No compiler, no bash, no Perl; builders are
 # busybox's shell.
 { debian        # the tree that debian.sh unpacked
@@ -104,8 +104,7 @@ let
     ${finish}
   '';
 
-  isRuntime = file:
-    elem file [ "rollinit-init" "rollinit-supervisor" "rollinit-agent" "rollinit" ];
+  isRuntime = file: !isImageTool file && !isInitrdTool file;
   isImageTool = file: file == "rollinit-mkstore";
   isInitrdTool = file: elem file [ "rollinit-stage1" "rollinit-mkinitrd" ];
 in
@@ -116,7 +115,13 @@ in
   '';
 
   e2fsprogs = gather "e2fsprogs" { files = [ "sbin/mke2fs" "sbin/debugfs" "sbin/e2fsck" ]; };
+  pkgsStatic.e2fsprogs = runCommand "e2fsprogs-static" { } ''
+    mkdir -p $out/bin
+    cp ${debianTree}/sbin/e2fsck.static $out/bin/e2fsck
+  '';
+  xfsprogs = gather "xfsprogs" { files = [ "sbin/mkfs.xfs" ]; };
   util-linux = gather "util-linux" { files = [ "sbin/sfdisk" ]; };
+  chrony = gather "chrony" { files = [ "usr/sbin/chronyd" "usr/bin/chronyc" ]; };
   dosfstools = gather "dosfstools" { files = [ "sbin/mkfs.vfat" ]; };
   mtools = gather "mtools" { files = [ "usr/bin/mcopy" ]; };
   # Mozilla's roots as one file, where nixpkgs' package has it.

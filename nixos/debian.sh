@@ -14,10 +14,13 @@ if [ $# -ne 1 ]; then sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; fi
 
 # The kernel is named with its version: tests state facts about it (NVMe and ext4 built in).
 kernel=linux-image-6.1.0-56-cloud-amd64
-programs='busybox-static nginx patchelf e2fsprogs fdisk dosfstools mtools systemd-boot-efi'
+programs='busybox-static nginx patchelf e2fsprogs e2fsck-static xfsprogs fdisk dosfstools
+  mtools systemd-boot-efi chrony'
 # What those programs load, by hand rather than by apt's solver: `depends` would bring Perl along.
 libraries='libc6 libgcc-s1 libstdc++6 libcrypt1 libpcre2-8-0 libssl3 zlib1g libext2fs2 libcom-err2
-  libss2 libblkid1 libuuid1 libfdisk1 libsmartcols1 libreadline8 libtinfo6'
+  libss2 libblkid1 libuuid1 libfdisk1 libsmartcols1 libreadline8 libtinfo6 libinih1 liburcu8
+  libgnutls30 libnettle8 libhogweed6 libgmp10 libp11-kit0 libidn2-0 libunistring2 libtasn1-6 libffi8
+  libcap2 libseccomp2 libedit2 libbsd0 libmd0'
 configuration='nginx-common ca-certificates'
 # Apart from the others, so that what most guests are made of stays small.
 interpreters='python3.11-minimal libpython3.11-minimal libpython3.11-stdlib python3-gunicorn

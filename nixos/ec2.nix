@@ -17,9 +17,20 @@
   environment.etc."ssl/certs/ca-certificates.crt".source =
     "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
 
-  # Nitro: EBS volumes are NVMe, the network is ENA. Only what the root needs is for stage 1.
-  boot.initrd.kernelModules = [ "nvme" "ext4" ];
+  # Nitro: EBS volumes are NVMe, the network is ENA. Only what the root may need is for stage 1; it
+  # loads what the machine has.
+  boot.initrd.availableKernelModules = [ "nvme" "ext4" "virtio_pci" "virtio_blk" "xen_blkfront" ];
+  # A volume is as large as its owner wanted, an image is as small as it can be.
+  boot.growPartition = lib.mkDefault true;
+  boot.initrd.checkFileSystem = lib.mkDefault pkgs.pkgsStatic.e2fsprogs;
   boot.kernelModules = [ "ena" ];
+
+  rollinit.network = { enable = true; keepExpired = true; };
+  # Whoever can ask it has the host's role.
+  rollinit.guardedAddresses = [ "169.254.169.254" "fd00:ec2::254" ];
+  # EC2's own clock, without a way out of the VPC.
+  rollinit.chrony = { enable = true; servers = [ "169.254.169.123" ]; };
+
   boot.kernelParams = [
     # The serial console is the only one there is; EC2 keeps what is written to it.
     "console=ttyS0"
