@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// Where the system that runs lies, seen from its root.
 const TOPLEVEL: &str = "/run/current-system";
 
+/// Links that lead to a system: a profile's two, and one to the profile.
+const LINKS_MAX: usize = 8;
+
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
@@ -28,6 +31,16 @@ pub struct Request {
 }
 
 impl Context {
+    /// Takes the system itself for a link to it, such as `/run/current-system`: what is made of its
+    /// name now has to mean the same when that link leads elsewhere.
+    pub fn resolve(&mut self) {
+        for _link in 0..LINKS_MAX {
+            let Ok(target) = std::fs::read_link(self.path(&self.toplevel)) else { return };
+            // `system -> system-42-link` of a profile is relative.
+            self.toplevel = self.toplevel.parent().unwrap_or(Path::new("/")).join(target);
+        }
+    }
+
     /// A path of the host, below the root that is worked on.
     #[must_use]
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
@@ -109,6 +122,25 @@ mod tests {
         assert_eq!(request.context.system("etc"), Path::new("/t/nix/store/x/etc"));
         assert_eq!(request.context.path("/etc"), Path::new("/t/etc"));
         assert_eq!(parse("etc --help"), Ok(None));
+    }
+
+    /// A link to a system, or to a profile, is followed below the root.
+    #[test]
+    fn a_link_to_a_system_is_the_system() {
+        let root = tempfile::tempdir().expect("a root");
+        let link = |to: &str, name: &str| {
+            std::os::unix::fs::symlink(to, root.path().join(name)).expect(name);
+        };
+        std::fs::create_dir(root.path().join("run")).expect("run");
+        link("/run/system-2-link", "run/system");
+        link("/nix/store/x-system", "run/system-2-link");
+        link("system", "run/current-system");
+        let mut context = parse("etc").expect("ok").expect("no help").context;
+        context.root = root.path().to_owned();
+        for _again in 0..2 {
+            context.resolve();
+            assert_eq!(context.toplevel, Path::new("/nix/store/x-system"));
+        }
     }
 
     /// A wrong word is named with what could stand there.

@@ -14,14 +14,19 @@ mod etc;
 mod files;
 mod host_name;
 mod machine_id;
+mod modules;
 mod random_seed;
+mod ready;
 mod report;
+mod switch;
 mod sysctl;
 mod tmpfiles;
 mod users;
 
 use context::{Context, Request};
 use report::Report;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A task's name, what it is for, and how it is done.
@@ -34,20 +39,23 @@ struct Task {
 /// Every task, in the order of `--help`.
 const TASKS: &[Task] = &[
     Task { name: "etc", purpose: "make /etc that of the system", run: etc::run },
+    Task { name: "users", purpose: "accounts, each with its number", run: users::run },
+    Task { name: "tmpfiles", purpose: "files and directories to be there", run: tmpfiles::run },
+    Task { name: "sysctl", purpose: "the kernel's settings", run: sysctl::run },
     Task { name: "host-name", purpose: "the name that the system states", run: host_name::run },
     Task { name: "machine-id", purpose: "/etc/machine-id, of the instance", run: machine_id::run },
     Task { name: "random-seed", purpose: "seed the kernel's numbers", run: random_seed::run },
-    Task { name: "sysctl", purpose: "the kernel's settings", run: sysctl::run },
-    Task { name: "users", purpose: "accounts, each with its number", run: users::run },
-    Task { name: "tmpfiles", purpose: "files and directories to be there", run: tmpfiles::run },
     Task { name: "clock", purpose: "never earlier than it can be", run: clock::run },
+    Task { name: "modules", purpose: "drivers for devices, also later ones", run: modules::run },
+    Task { name: "modprobe", purpose: "load the modules that are named", run: modules::modprobe },
+    Task { name: "switch", purpose: "become another system without a boot", run: switch::run },
 ];
 
 /// Exit code of a command line that cannot be understood.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words = words(std::env::args_os());
     let request = match Request::parse(&words, TASKS.iter().map(|task| task.name)) {
         Ok(request) => request,
         Err(trouble) => {
@@ -55,10 +63,11 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let Some(request) = request else {
+    let Some(mut request) = request else {
         println!("{}", usage());
         return ExitCode::SUCCESS;
     };
+    request.context.resolve();
     let mut report = Report::default();
     for name in &request.tasks {
         if let Some(task) = TASKS.iter().find(|task| task.name == name) {
@@ -67,6 +76,17 @@ fn main() -> ExitCode {
         }
     }
     report.code()
+}
+
+/// The words of the command line. Under the name `modprobe` it is the kernel's call, all of whose
+/// words are that task's.
+fn words(arguments: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut arguments = arguments.map(|word| word.to_string_lossy().into_owned());
+    let program = arguments.next().unwrap_or_default();
+    if Path::new(&program).file_name().is_some_and(|name| name == "modprobe") {
+        return ["modprobe".to_owned(), "--".to_owned()].into_iter().chain(arguments).collect();
+    }
+    arguments.collect()
 }
 
 fn usage() -> String {
@@ -85,4 +105,20 @@ Tasks:
         text += &format!("  {:<12} {}\n", task.name, task.purpose);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel calls it (kernel/module/kmod.c), and as a person does.
+    #[test]
+    fn the_kernels_command_line() {
+        let words = |line: &str| words(line.split(' ').map(OsString::from));
+        assert_eq!(
+            words("/run/booted-system/modprobe -q -- fs-vfat"),
+            ["modprobe", "--", "-q", "--", "fs-vfat"]
+        );
+        assert_eq!(words("/bin/rollinit-activate etc"), ["etc"]);
+    }
 }

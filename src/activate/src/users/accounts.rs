@@ -212,7 +212,7 @@ fn numbers<'a>(
     };
     for (name, normal) in without {
         let old = remembered.get(name).copied();
-        let kept = old.filter(|old| taken.get(old).is_none());
+        let kept = old.filter(|old| !taken.contains_key(old));
         let new = || {
             if normal {
                 NORMAL.clone().find(|number| is_free(*number, &taken))
