@@ -13,6 +13,9 @@
   # A host has nothing on it that nobody asked for; who needs one of these says so by mkForce.
   system.forbiddenDependenciesRegexes = lib.mkDefault [ "^systemd" "^perl" "^bash" ];
 
+  # Who the host is, its role, and the notices that EC2 gives it.
+  rollinit.cloud.enable = true;
+
   # What servers prove themselves by, where NixOS has it too.
   environment.etc."ssl/certs/ca-certificates.crt".source =
     "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";

@@ -6,7 +6,7 @@ let
   inherit (lib) mkIf mkOption types;
   inherit (functions.options) optional;
   cfg = config.rollinit.agent;
-  settings = {
+  settings = cfg.settings // {
     inherit (cfg) caches keys;
     fetch = {
       parallel-narinfos = cfg.fetch.parallelNarinfos;
@@ -35,6 +35,11 @@ in
     fetch = {
       parallelNarinfos = optional types.int "Descriptions of paths that are asked for at once.";
       parallelNars = optional types.int "Paths that are fetched at once.";
+    };
+    settings = mkOption {
+      type = types.attrsOf types.unspecified;
+      default = { };
+      description = "Further sections of agent.toml, one of each module that has any.";
     };
   };
   config = {

@@ -1,4 +1,4 @@
-# All modules of a system that rollinit boots. services.nix, apps.nix and agent.nix add only
+# All modules of a system that rollinit boots. services.nix, apps.nix, agent.nix and cloud.nix add only
 # rollinit's options and can join a NixOS configuration; the others carry NixOS's own option names in
 # a smaller subset.
 [
@@ -6,10 +6,13 @@
   ./services.nix
   ./apps.nix
   ./agent.nix
+  ./cloud.nix
   ./etc.nix
   ./users.nix
   ./kernel.nix
   ./host-name.nix
+  ./network.nix
+  ./chrony.nix
   ./packages.nix
   ./boot-loader.nix
   ./build.nix

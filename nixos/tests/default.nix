@@ -262,6 +262,30 @@ in
           [ { name = "varlink"; unix = "/run/rollinit/agent"; mode = "0666"; } ]
         ];
       };
+    # An instance needs no app for an agent, and an empty section says that it is one.
+    cloud = {
+      actual = map (settings: (fromTOML (system {
+        rollinit.cloud = { enable = true; } // settings;
+      }).environment.etc."rollinit/agent.toml".text).cloud) [
+        { }
+        {
+          endpoints.s3 = "http://cache";
+          proxy = "http://proxy:3128";
+          noProxy = [ "cache" ];
+          notices = { rebalance = "power-off"; scaleIn = "tell"; };
+        }
+      ];
+      expected = [
+        { dual-stack = false; }
+        {
+          dual-stack = false;
+          endpoints.s3 = "http://cache";
+          proxy = "http://proxy:3128";
+          no-proxy = [ "cache" ];
+          notices = { rebalance = "power-off"; scale-in = "tell"; };
+        }
+      ];
+    };
     noAgentWithoutApps = {
       actual = (system { }).environment.etc ? "rollinit/agent.toml";
       expected = false;

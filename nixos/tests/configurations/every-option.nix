@@ -67,6 +67,17 @@
     keys = [ "cache.example.org-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" ];
     fetch = { parallelNarinfos = 8; parallelNars = 4; };
   };
+  rollinit.cloud = {
+    enable = true;
+    region = "eu-central-1";
+    endpoint = "https://aws.example.org";
+    endpoints = { s3 = "https://s3.example.org:9000"; };
+    dualStack = true;
+    proxy = "http://proxy.example.org:3128";
+    noProxy = [ "s3.example.org" ];
+    metadata = "http://169.254.169.254";
+    notices = { spot = "power-off"; rebalance = "tell"; scaleIn = "tell"; poll = "10s"; };
+  };
   rollinit.apps.shop = {
     closure = pkgs.busybox;
     exec = [ "\${closure}/bin/sh" "-c" "exec sleep infinity" ];
