@@ -13,7 +13,9 @@
 
 pub mod effect;
 pub mod event;
+pub mod fleet;
 pub mod health;
+pub mod ledger;
 pub mod limits;
 pub mod machine;
 pub mod policy;
@@ -28,6 +30,7 @@ pub mod view;
 pub use effect::{Effect, HookKind, ProbeTarget, RootRole, Ticket};
 pub use event::{Answer, Event, Failure, Fault, Plan, ProbeResult, Request, RequestKind};
 pub use health::{Health, HealthKind};
+pub use ledger::{Cas, Entry, Ledger, LedgerError, Token};
 pub use machine::{Facts, Machine};
 pub use policy::{Policy, Retire, Strategy};
 pub use record::{Book, Origin, Record, RecordError, State, Summary, Swap};

@@ -76,7 +76,8 @@ pub const ROOMS: [Room; 20] = [
         name: "rollout",
         folder: "src/rollout",
         rooms: &[],
-        hires: &["postcard", "serde", "thiserror"],
+        // serde_json: what is on a ledger is read by people, too.
+        hires: &["postcard", "serde", "serde_json", "thiserror"],
     },
     Room { name: "disk", folder: "src/disk", rooms: &["sys"], hires: &["gptman", "thiserror"] },
     Room {

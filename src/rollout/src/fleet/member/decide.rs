@@ -1,0 +1,226 @@
+//! What follows for this host's own apps.
+
+use super::super::group::{How, Track};
+use super::super::refusal::Refusal;
+use super::{AppWord, Effect, Fetch, Group, Holder, Local, LocalSwap, Member, Stop};
+
+/// What a swap of a first release is called, before its number.
+const INSTALL: &str = "install";
+
+impl Member {
+    /// Does the next thing that follows from the record and from this host.
+    pub(super) fn decide(&mut self) {
+        let Some((group, _)) = self.group.clone() else { return };
+        self.watch_holders(&group);
+        if let Some(slot) = group.holder(&self.facts.host).cloned() {
+            if self.local.contains_key(&slot.app) {
+                self.hold(&group, &slot);
+            } else if self.busy.is_none() && !self.facts.apps.contains(&slot.app) {
+                // An app that this host does not have any more.
+                self.give_back(&slot, Stop::Refused);
+            }
+        } else {
+            for app in self.facts.apps.clone() {
+                let Some(local) = self.local.get(&app).cloned() else { continue };
+                let Some(track) = group.apps.get(&app) else { continue };
+                self.want(&group, track, &local);
+            }
+        }
+        if self.busy.is_none() {
+            self.bury();
+        }
+        if self.busy.is_none() {
+            self.bless(&group);
+        }
+    }
+
+    /// This host has a slot.
+    fn hold(&mut self, group: &Group, slot: &Holder) {
+        let Some(local) = self.local.get(&slot.app).cloned() else { return };
+        let id = Self::swap_id(slot);
+        let called_for = is_called_for(group, slot);
+        match &local.swap {
+            LocalSwap::Running { id: running, switched } if *running == id => {
+                self.word(&slot.app, AppWord::Swaps, &slot.path);
+                self.attend(slot, &id, called_for, *switched);
+            }
+            LocalSwap::Ended { id: ended, stop } if *ended == id => {
+                let stop = stop.clone();
+                self.conclude(slot, stop);
+            }
+            LocalSwap::Running { .. } => {
+                self.word(&slot.app, AppWord::Waits, "for a swap that somebody began by hand");
+            }
+            _ if local.path.as_ref() == Some(&slot.path) => self.conclude(slot, Stop::Committed),
+            _ if !called_for || self.leaving.is_some() => {
+                // It was asked for and its beginning is not seen yet: what it came to will be.
+                if self.asked.get(&slot.app) != Some(&id) {
+                    self.conclude(slot, Stop::Refused);
+                }
+            }
+            _ => self.begin(&slot.app, &slot.path, id, slot.fence),
+        }
+    }
+
+    /// The slot's swap goes on.
+    fn attend(&mut self, slot: &Holder, id: &str, called_for: bool, switched: bool) {
+        if switched {
+            return;
+        }
+        if !called_for && self.cancelled.as_deref() != Some(id) {
+            self.cancelled = Some(id.to_owned());
+            let why = "the group does not roll this release any more".to_owned();
+            let (app, id) = (slot.app.clone(), id.to_owned());
+            self.effects.push(Effect::Cancel { app, id, why });
+        }
+        if self.leaving.is_some() && !slot.leaves && self.busy.is_none() {
+            let host = self.facts.host.clone();
+            self.write(|group| {
+                for holder in group.holders.iter_mut().filter(|holder| holder.host == host) {
+                    holder.leaves = true;
+                }
+            });
+        }
+    }
+
+    /// The slot's swap is over.
+    fn conclude(&mut self, slot: &Holder, stop: Stop) {
+        match &stop {
+            Stop::Committed => self.word(&slot.app, AppWord::Serves, ""),
+            Stop::Failed(reason) => {
+                self.leave_alone(&slot.app, &slot.path, String::new());
+                self.word(&slot.app, AppWord::Failed, reason);
+            }
+            Stop::Refused => {
+                self.leave_alone(&slot.app, &slot.path, "this host could not".to_owned());
+            }
+        }
+        if self.busy.is_none() {
+            self.give_back(slot, stop);
+        }
+    }
+
+    fn give_back(&mut self, slot: &Holder, stop: Stop) {
+        let now_ms = self.now.wall_ms;
+        self.write(|group| group.give_back(slot, &stop, now_ms));
+    }
+
+    /// This host has no slot.
+    fn want(&mut self, group: &Group, track: &Track, local: &Local) {
+        let app = local.app.as_str();
+        if matches!(local.swap, LocalSwap::Running { .. }) {
+            return self.word(app, AppWord::Swaps, "");
+        }
+        if let Some(why) = self.leaving.clone() {
+            return self.word(app, AppWord::Leaves, why);
+        }
+        let Some((path, rollout)) = track.wanted() else { return };
+        if local.path.as_deref() == Some(path) {
+            self.fetches.remove(app);
+            return self.word(app, AppWord::Serves, "");
+        }
+        match (&local.path, &track.blessed) {
+            (None, Some(blessed)) => return self.install(local, &blessed.path.clone()),
+            (Some(serves), _) if rollout.is_empty() && was_left(track, serves) => {
+                let text = "a rollout that ended badly left it here; roll the one you want";
+                return self.word(app, AppWord::Serves, text);
+            }
+            _ => {}
+        }
+        if self.is_left_alone(app, path) {
+            return;
+        }
+        if let Some(pause) = track.rollout.as_ref().and_then(|rollout| rollout.paused.as_ref()) {
+            let text = format!("{} paused it: {}", pause.by, pause.why);
+            return self.word(app, AppWord::Waits, text);
+        }
+        if !self.is_fetched(app, path) || self.busy.is_some() {
+            return;
+        }
+        self.ask_for_slot(group, app, path, rollout);
+    }
+
+    fn ask_for_slot(&mut self, group: &Group, app: &str, path: &str, rollout: &str) {
+        let wanted = Holder {
+            host: self.facts.host.clone(),
+            fence: 0,
+            app: app.to_owned(),
+            path: path.to_owned(),
+            rollout: rollout.to_owned(),
+            since_ms: self.now.wall_ms,
+            leaves: false,
+        };
+        let members = self.members.len();
+        match group.clone().take_slot(wanted.clone(), members) {
+            Ok(_) => {
+                self.word(app, AppWord::Waits, "for the ledger");
+                self.write(|group| {
+                    // Seen to succeed on a copy just now.
+                    let _ = group.take_slot(wanted, members);
+                });
+            }
+            Err(refusal @ Refusal::Full { .. }) => {
+                self.word(app, AppWord::Waits, refusal.to_string());
+            }
+            Err(refusal) => self.word(app, AppWord::Refused, refusal.to_string()),
+        }
+    }
+
+    /// A host without a generation serves nobody: it needs no slot, and gets what is proven.
+    fn install(&mut self, local: &Local, path: &str) {
+        let app = local.app.as_str();
+        if let LocalSwap::Ended { id, stop } = &local.swap {
+            let is_ours = id.starts_with(INSTALL) && self.asked.get(app) == Some(id);
+            if is_ours && *stop != Stop::Committed {
+                let reason = match stop {
+                    Stop::Failed(reason) => reason.clone(),
+                    _ => "this host could not".to_owned(),
+                };
+                self.asked.remove(app);
+                return self.leave_alone(app, path, reason);
+            }
+        }
+        if self.is_left_alone(app, path) || self.asked.contains_key(app) {
+            return;
+        }
+        self.installs += 1;
+        let id = format!("{INSTALL}-{}-{}", self.now.wall_ms, self.installs);
+        self.begin(app, path, id, 0);
+    }
+
+    fn begin(&mut self, app: &str, path: &str, id: String, fence: u64) {
+        if self.asked.get(app) == Some(&id) {
+            return;
+        }
+        self.asked.insert(app.to_owned(), id.clone());
+        self.word(app, AppWord::Swaps, path);
+        let (app, path) = (app.to_owned(), path.to_owned());
+        self.effects.push(Effect::Swap { app, path, id, fence });
+    }
+
+    /// Whether the closure is here; else it is fetched.
+    fn is_fetched(&mut self, app: &str, path: &str) -> bool {
+        match self.fetches.get(app) {
+            Some(Fetch::Done(done)) if done == path => return true,
+            Some(Fetch::Running(running)) if running == path => {}
+            _ => {
+                self.fetches.insert(app.to_owned(), Fetch::Running(path.to_owned()));
+                let (app, path) = (app.to_owned(), path.to_owned());
+                self.effects.push(Effect::Prefetch { app, path });
+            }
+        }
+        self.word(app, AppWord::Prepares, path);
+        false
+    }
+}
+
+/// Whether the group still wants what the slot was taken for.
+fn is_called_for(group: &Group, slot: &Holder) -> bool {
+    let wanted = group.apps.get(&slot.app).and_then(Track::wanted);
+    wanted == Some((slot.path.as_str(), slot.rollout.as_str()))
+}
+
+/// Whether a rollout that did not end well brought this path.
+fn was_left(track: &Track, path: &str) -> bool {
+    track.last.as_ref().is_some_and(|last| last.how != How::Blessed && last.to.path == path)
+}

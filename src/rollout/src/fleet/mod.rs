@@ -1,0 +1,24 @@
+//! How a release goes over a group of hosts: the records on the ledger, and each host's part.
+//!
+//! No host leads. The ledger holds one [`Group`] record for each group, which everybody changes
+//! by compare-and-swap, and one [`Status`] for each host, which only that host writes. What a host
+//! does follows from the newest record and from what runs on it ([`member`]), so an answer that
+//! was lost, a restart or a partition needs no code of its own: read again, decide again.
+//!
+//! - [`group`] is the record, and every change that may be made to it, with what refuses it.
+//! - [`member`] decides for one host.
+//!
+//! Nothing here knows an engine: what it expects of one is the trait [`Ledger`](crate::Ledger).
+
+pub mod group;
+pub mod limits;
+pub mod member;
+mod portion;
+mod refusal;
+pub mod status;
+
+pub use group::{Ended, Failed, Group, Holder, How, Pause, Rollout, Stop, Track, Version};
+pub use member::{Effect, Event, Facts, Gone, Local, LocalSwap, Member};
+pub use portion::{Portion, PortionError};
+pub use refusal::Refusal;
+pub use status::{AppStatus, AppWord, Status};

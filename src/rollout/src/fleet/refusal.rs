@@ -1,0 +1,75 @@
+//! Why a change of a group's record is not made, and what to do about it.
+
+use super::group::FORMAT;
+use super::limits::NAME_BYTES_MAX;
+
+/// Why a change of the record is not made. Says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The record is of a newer rollinit.
+    #[error(
+        "the group's record has format {0}, and {FORMAT} is the newest known here; update rollinit"
+    )]
+    Newer(u32),
+    /// The bytes are no record.
+    #[error("the group's record cannot be read: {0}; see who else writes to this ledger")]
+    Unreadable(String),
+    /// It would grow too large.
+    #[error("the group's record would have more than {0}")]
+    TooLarge(String),
+    /// A name that is none.
+    #[error("{what} `{name}`: use 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_`, `.`, `:`, `@`")]
+    Name {
+        /// Of what.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Another rollout of the app goes on.
+    #[error("rollout {id} to {path} goes on; wait for it, abort it, or supersede it (--supersede)")]
+    UnderWay {
+        /// Its id.
+        id: String,
+        /// Where it goes.
+        path: String,
+    },
+    /// The path failed before.
+    #[error("{path} failed on {host}: {reason}; mend it, or insist with --force")]
+    Barred {
+        /// The path.
+        path: String,
+        /// Where.
+        host: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The serial is not newer.
+    #[error("release {serial} is older than {newest}, which the group has seen")]
+    Older {
+        /// Of the release.
+        serial: u64,
+        /// The newest one seen.
+        newest: u64,
+    },
+    /// There is no such rollout.
+    #[error("no rollout of {0} goes on")]
+    NoRollout(String),
+    /// There is no blessed release to promote.
+    #[error("no release of {0} is blessed yet: a rollout must end well first")]
+    NothingBlessed(String),
+    /// No slot is held by this host.
+    #[error("{0} holds no slot")]
+    NoHolder(String),
+    /// All slots are taken.
+    #[error("{}", wait_text(.holders, *.allowed))]
+    Full {
+        /// By whom.
+        holders: Vec<String>,
+        /// How many there are.
+        allowed: usize,
+    },
+}
+
+fn wait_text(holders: &[String], allowed: usize) -> String {
+    format!("waits for a slot: {} of {allowed} out: {}", holders.len(), holders.join(", "))
+}

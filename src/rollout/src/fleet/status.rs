@@ -1,0 +1,71 @@
+//! What a host says of itself: one small record on the ledger, which only it writes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What a host says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Format of the record; see [`FORMAT`](super::group::FORMAT).
+    pub format: u32,
+    /// The host: its instance id, or its name.
+    pub host: String,
+    /// Grows with each time that it is written.
+    pub beat: u64,
+    /// When it was written, in milliseconds since 1970, by the host's own clock. For people.
+    pub wall_ms: u64,
+    /// Its apps, by name.
+    pub apps: BTreeMap<String, AppStatus>,
+    /// What a newer release of rollinit keeps here.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// One app on that host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// The path that serves, and that a boot would start; none before the first.
+    pub path: Option<String>,
+    /// What goes on.
+    pub word: AppWord,
+    /// More about it, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+/// What goes on with an app on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppWord {
+    /// It serves what it shall.
+    Serves,
+    /// It gets ready for another release: fetches it.
+    Prepares,
+    /// It waits for its turn.
+    Waits,
+    /// It swaps.
+    Swaps,
+    /// A release failed here, and the one before serves.
+    Failed,
+    /// The host could not (its disk, its cache, its clock); it tries again.
+    Refused,
+    /// It left the group: it is being stopped.
+    Leaves,
+}
+
+impl AppWord {
+    /// The word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Serves => "serves",
+            Self::Prepares => "prepares",
+            Self::Waits => "waits",
+            Self::Swaps => "swaps",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Leaves => "leaves",
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A group of hosts, a ledger that loses and delays, people who change their minds, machines that
+//! die: the real [`Member`]s of all hosts against a model of everything around them.
+//!
+//! What is proven at every moment: never more hosts out than the group allows; a release that fails
+//! reaches no more hosts than that. And when the trouble is over: no rollout goes on, nobody holds a
+//! slot, and every living host runs what was blessed, or what a rollout that ended badly left on it.
+//!
+//! A failure prints its seed. `FLEET_SEED=N` replays one, `FLEET_RUNS=N` makes more or fewer.
+
+#[path = "fleet/random.rs"]
+mod random;
+#[path = "fleet/world.rs"]
+mod world;
+
+use random::Random;
+use rollout::fleet::{Group, How, Portion};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::{Trouble, World};
+
+/// Lives in a run of CI: together they are more than a million events.
+const RUNS: u64 = 700;
+
+/// Events that these lives must have had, so that the claim above stays true.
+const EVENTS_MIN: u64 = 1_000_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// One life: a random group, random trouble, then peace. Returns how many events it had.
+fn live(seed: u64) -> u64 {
+    let mut random = Random::new(seed);
+    let hosts = 1 + random.below(7);
+    let allowed = match random.below(3) {
+        0 => Portion::Hosts(1),
+        1 => Portion::Hosts(2),
+        _ => Portion::Percent(40),
+    };
+    let mut world = World::new(random, hosts, allowed, Trouble::All);
+    world.run(1_200);
+    world.make_peace();
+    world.run(3_600);
+    world.check_rest();
+    world.events()
+}
+
+#[test]
+fn random_lives() {
+    if let Some(seed) = number("FLEET_SEED") {
+        live(seed);
+        return;
+    }
+    let runs = number("FLEET_RUNS").unwrap_or(RUNS);
+    let mut events = 0;
+    for seed in 0..runs {
+        match catch_unwind(AssertUnwindSafe(|| live(seed))) {
+            Ok(count) => events += count,
+            Err(panic) => {
+                eprintln!("FLEET_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    assert!(runs < RUNS || events >= EVENTS_MIN, "only {events} events");
+}
+
+/// Nothing goes wrong: ten hosts, two at a time, and every host ran the release once.
+#[test]
+fn a_good_release_goes_over_ten_hosts() {
+    let mut world = World::new(Random::new(1), 10, Portion::Hosts(2), Trouble::None);
+    world.roll("good-1", false);
+    world.run(600);
+    let track = world.track();
+    assert_eq!(track.blessed.as_ref().map(|version| version.path.as_str()), Some("good-1"));
+    assert!(matches!(track.last.as_ref().map(|last| &last.how), Some(How::Blessed)));
+    assert_eq!(world.swaps("good-1"), 10);
+    assert_eq!(world.most_out(), 2, "two go at once");
+}
+
+/// A bad release reaches exactly as many hosts as may be out, and the others keep serving.
+#[test]
+fn a_bad_release_stops_at_the_first_hosts() {
+    for allowed in [1, 2, 3] {
+        let mut world = World::new(Random::new(2), 9, Portion::Hosts(allowed), Trouble::None);
+        world.roll("bad-1", false);
+        world.run(600);
+        let track = world.track();
+        assert!(track.rollout.is_none());
+        assert!(matches!(track.last.as_ref().map(|last| &last.how), Some(How::Failed(_))));
+        assert_eq!(world.swaps("bad-1"), u64::from(allowed));
+        assert!(world.paths().iter().all(|path| path.as_deref() == Some("good-0")));
+        // Again: refused, since it failed. With force it fails again, on so many hosts again.
+        assert!(!world.roll("bad-1", false));
+        assert!(world.roll("bad-1", true));
+        world.run(1_200);
+        assert_eq!(world.swaps("bad-1"), 2 * u64::from(allowed));
+    }
+}
+
+/// A host that dies in the middle keeps its slot: nobody else begins, until EC2 says that it is
+/// gone. That is a failure of the release. One whose end was announced is none.
+#[test]
+fn a_dead_holder_stops_the_group_until_it_is_buried() {
+    for announced in [false, true] {
+        let mut world = World::new(Random::new(3), 4, Portion::Hosts(1), Trouble::None);
+        world.roll("good-1", false);
+        world.run_until(|world| world.out() == 1);
+        world.kill_a_holder(announced);
+        world.run(50);
+        assert_eq!(world.swaps("good-1"), 1, "its slot has no expiry");
+        world.run(900);
+        let last = world.track().last.clone().expect("it ended");
+        if announced {
+            assert_eq!((last.how, world.swaps("good-1")), (How::Blessed, 4));
+        } else {
+            assert!(matches!(last.how, How::Failed(_)), "{last:?}");
+            assert_eq!(world.swaps("good-1"), 1);
+        }
+    }
+}
+
+/// Also when all others run the release already: it is not blessed over a host's dead body.
+#[test]
+fn the_last_host_dies_in_the_middle() {
+    let mut world = World::new(Random::new(5), 2, Portion::Hosts(1), Trouble::None);
+    world.roll("good-1", false);
+    world.run_until(|world| world.out() == 1 && world.swaps("good-1") == 2);
+    world.kill_a_holder(false);
+    world.run(900);
+    let last = world.track().last.clone().expect("it ended");
+    assert!(matches!(last.how, How::Failed(_)), "{last:?}");
+}
+
+/// A rollout that is ended calls back who is on the way, as long as no user is on the new release.
+#[test]
+fn an_aborted_rollout_turns_back_who_can() {
+    let mut world = World::new(Random::new(6), 3, Portion::Hosts(1), Trouble::None);
+    world.roll("good-1", false);
+    world.run_until(|world| world.out() == 1);
+    world.abort();
+    world.run(120);
+    assert_eq!(world.out(), 0);
+    assert!(world.paths().iter().all(|path| path.as_deref() == Some("good-0")));
+    assert!(world.group().holders.is_empty());
+}
+
+/// A new host installs what is blessed, not what is on its way, and takes no slot for it.
+#[test]
+fn a_new_host_installs_what_is_blessed() {
+    let mut world = World::new(Random::new(4), 3, Portion::Hosts(1), Trouble::None);
+    world.roll("good-1", false);
+    world.run_until(|world| world.out() == 1);
+    world.pause();
+    let new = world.add_host();
+    world.run(120);
+    assert_eq!(world.paths()[new].as_deref(), Some("good-0"));
+    world.resume();
+    world.run(600);
+    assert_eq!(world.track().blessed.as_ref().map(|version| version.path.as_str()), Some("good-1"));
+    assert_eq!(world.paths()[new].as_deref(), Some("good-1"), "then it takes its turn");
+}
+
+/// The check above must be able to fail: with a ledger that does not compare, too many are out.
+#[test]
+fn a_ledger_that_does_not_compare_is_noticed() {
+    let noticed = (0..40).any(|seed| {
+        let run = || {
+            let allowed = Portion::Hosts(1);
+            let mut world = World::new(Random::new(seed), 6, allowed, Trouble::BlindLedger);
+            world.roll("good-1", false);
+            world.run(600);
+        };
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let failed = catch_unwind(AssertUnwindSafe(run)).is_err();
+        std::panic::set_hook(hook);
+        failed
+    });
+    assert!(noticed, "a simulation that notices nothing proves nothing");
+}
+
+/// What is on the ledger reads back, with what a newer writer put there; damage is an error.
+#[test]
+fn records_read_back_and_keep_what_is_foreign() {
+    let text = r#"{"format":1,"max_unavailable":"25%","fences":7,"colour":"red","apps":{"web":
+        {"blessed":{"path":"/nix/store/a","serial":3,"by":"x"},"mood":1}},"holders":[]}"#;
+    let group = Group::read(text.as_bytes()).expect("a record");
+    assert_eq!(group.max_unavailable, Portion::Percent(25));
+    let again = String::from_utf8(group.write().expect("bytes")).expect("text");
+    assert!(again.contains(r#""colour":"red""#) && again.contains(r#""mood":1"#), "{again}");
+    assert_eq!(Group::read(again.as_bytes()).expect("again"), group);
+    assert!(Group::read(br#"{"format":2}"#).is_err(), "of a newer rollinit");
+    for cut in 0..text.len() {
+        assert!(Group::read(&text.as_bytes()[..cut]).is_err(), "{cut}");
+    }
+}

@@ -1,0 +1,637 @@
+//! Everything around the members: the ledger and the network to it, hosts and their swaps, EC2,
+//! people.
+
+use crate::random::Random;
+use rollout::fleet::{
+    Effect, Event, Facts, Gone, Group, Local, LocalSwap, Member, Pause, Portion, Rollout, Status,
+    Stop, Track, Version,
+};
+use rollout::{Cas, Now, Token};
+use std::collections::{BTreeMap, BTreeSet};
+
+const APP: &str = "web";
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+
+/// When the answer to a request that got lost is given up.
+const TIMEOUT: u64 = 3 * SECOND;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    All,
+    /// The ledger writes without comparing.
+    BlindLedger,
+}
+
+/// What happens at a moment.
+#[derive(Clone, Debug)]
+enum Happening {
+    Tell(usize, u64, Event),
+    /// A request arrives at the ledger; the answer takes so long, or never comes.
+    Look(usize, u64, Option<u64>),
+    Write(usize, u64, Option<u64>, Token, Box<Group>),
+    Say(usize, Status),
+    /// The swap of this id takes its next step.
+    Swap(usize, String),
+    Ask(usize, u64, String),
+    AgentBack(usize),
+    Die(usize),
+    Person,
+    Misfortune,
+}
+
+/// A swap on a host.
+#[derive(Clone, Debug)]
+struct Swap {
+    id: String,
+    path: String,
+    fence: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Begun,
+    Out,
+    Switched,
+    Ended(Stop),
+}
+
+struct Host {
+    name: String,
+    lives: bool,
+    /// It was told to end.
+    leaves: bool,
+    /// The agent's process and how often it was started: answers to an earlier one are not heard.
+    member: Option<Member>,
+    life: u64,
+    path: Option<String>,
+    swap: Option<Swap>,
+    cut_off_until: u64,
+    /// Its clock runs so many thousandths of the true one.
+    rate: u64,
+}
+
+pub struct World {
+    random: Random,
+    trouble: Trouble,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    ledger: Option<(Group, u64)>,
+    statuses: BTreeMap<String, Status>,
+    hosts: Vec<Host>,
+    allowed: Portion,
+    /// Swaps that took a host out, by path.
+    swaps: BTreeMap<String, u64>,
+    /// Hosts that a bad release of one rollout reached.
+    reached: BTreeMap<String, BTreeSet<usize>>,
+    most_out: usize,
+    events: u64,
+    releases: u64,
+}
+
+impl World {
+    pub fn new(random: Random, hosts: u64, allowed: Portion, trouble: Trouble) -> Self {
+        let mut group = Group::new();
+        group.max_unavailable = allowed;
+        let blessed = Version { path: "good-0".to_owned(), serial: 0 };
+        group.apps.insert(APP.to_owned(), Track { blessed: Some(blessed), ..Track::default() });
+        let mut world = Self {
+            random,
+            trouble,
+            now: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            ledger: Some((group, 1)),
+            statuses: BTreeMap::new(),
+            hosts: Vec::new(),
+            allowed,
+            swaps: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            most_out: 0,
+            events: 0,
+            releases: 0,
+        };
+        for _ in 0..hosts {
+            let host = world.add_host();
+            world.hosts[host].path = Some("good-0".to_owned());
+        }
+        if trouble == Trouble::All {
+            world.after(10 * SECOND, Happening::Person);
+            world.after(5 * SECOND, Happening::Misfortune);
+        }
+        world
+    }
+
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub fn most_out(&self) -> usize {
+        self.most_out
+    }
+
+    pub fn swaps(&self, path: &str) -> u64 {
+        self.swaps.get(path).copied().unwrap_or(0)
+    }
+
+    pub fn paths(&self) -> Vec<Option<String>> {
+        self.hosts.iter().map(|host| host.path.clone()).collect()
+    }
+
+    pub fn group(&self) -> &Group {
+        &self.ledger.as_ref().expect("a record").0
+    }
+
+    pub fn track(&self) -> &Track {
+        &self.group().apps[APP]
+    }
+
+    /// Hosts that are out: in the middle of a swap under a slot, dead ones among them until they
+    /// are buried.
+    pub fn out(&self) -> usize {
+        let is_out = |host: &&Host| {
+            let Some(swap) = &host.swap else { return false };
+            let held = self.group().holds(&host.name, swap.fence);
+            swap.fence != 0
+                && matches!(swap.stage, Stage::Out | Stage::Switched)
+                && (host.lives || held)
+        };
+        self.hosts.iter().filter(is_out).count()
+    }
+
+    fn after(&mut self, delay: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((self.now + delay, self.sequence), happening);
+    }
+
+    pub fn add_host(&mut self) -> usize {
+        let index = self.hosts.len();
+        let rate = self.random.between(900, 1100);
+        self.hosts.push(Host {
+            name: format!("i-{index}"),
+            lives: true,
+            leaves: false,
+            member: None,
+            life: 0,
+            path: None,
+            swap: None,
+            cut_off_until: 0,
+            rate,
+        });
+        let delay = self.random.between(1, 500) * MS;
+        self.after(delay, Happening::AgentBack(index));
+        index
+    }
+
+    pub fn run(&mut self, seconds: u64) {
+        let until = self.now + seconds * SECOND;
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
+            self.turn();
+        }
+        self.now = until;
+    }
+
+    pub fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
+        let give_up = self.now + 3_600 * SECOND;
+        while !done(self) {
+            assert!(self.now < give_up, "never");
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        let ((at, _), happening) = self.queue.pop_first().expect("members wake for ever");
+        self.now = at;
+        self.events += 1;
+        self.happen(happening);
+        let members = self.hosts.iter().filter(|host| host.lives).count().max(1);
+        // Shares are of the group as the taker saw it, which may have been larger.
+        let allowed = self.allowed.of(members.max(self.hosts.len()));
+        let out = self.out();
+        self.most_out = self.most_out.max(out);
+        assert!(out <= allowed, "{out} hosts are out at {}, {allowed} may be", self.now / MS);
+        for (path, hosts) in &self.reached {
+            assert!(hosts.len() <= allowed, "{path} reached {hosts:?}");
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Tell(host, life, event) => {
+                if self.hosts[host].life == life {
+                    self.tell(host, event);
+                }
+            }
+            Happening::Look(host, life, answer) => {
+                let group = self.ledger.clone().map(|(group, n)| (group, Token(n.to_string())));
+                let members = self.members();
+                let event = Event::Looked { group, members };
+                if let Some(delay) = answer {
+                    self.after(delay, Happening::Tell(host, life, event));
+                }
+            }
+            Happening::Write(host, life, answer, expected, group) => {
+                let cas = self.cas(&expected, *group);
+                if let Some(delay) = answer {
+                    self.after(delay, Happening::Tell(host, life, Event::Wrote(cas)));
+                }
+            }
+            Happening::Say(host, status) => {
+                if self.is_cut_off(host) {
+                    return self.after(SECOND, Happening::Say(host, status));
+                }
+                let newer = |known: &Status| known.beat > status.beat;
+                if !self.statuses.get(&status.host).is_some_and(newer) {
+                    self.statuses.insert(status.host.clone(), status);
+                }
+            }
+            Happening::Swap(host, id) => self.advance(host, &id),
+            Happening::Ask(host, life, whom) => {
+                let lives = self.hosts.iter().any(|host| host.name == whom && host.lives);
+                // EC2 knows some living ones not, for a moment.
+                let gone = match (lives, self.random.below(3)) {
+                    (true, 0) if self.trouble == Trouble::All => Gone::Unknown,
+                    (true, _) => Gone::No,
+                    (false, 0) => Gone::Unknown,
+                    (false, _) => Gone::Terminated,
+                };
+                let event = Event::Gone { host: whom, gone };
+                self.after(50 * MS, Happening::Tell(host, life, event));
+            }
+            Happening::AgentBack(host) => self.start_agent(host),
+            Happening::Die(host) => self.die(host),
+            Happening::Person if self.trouble == Trouble::None => {}
+            Happening::Person => self.person(),
+            Happening::Misfortune if self.trouble == Trouble::None => {}
+            Happening::Misfortune => self.misfortune(),
+        }
+    }
+
+    fn cas(&mut self, expected: &Token, group: Group) -> Cas {
+        let (current, version) = self.ledger.as_mut().expect("a record");
+        if self.trouble != Trouble::BlindLedger && version.to_string() != expected.0 {
+            return Cas::Lost;
+        }
+        // What travels is bytes.
+        *current = Group::read(&group.write().expect("bytes")).expect("a record");
+        *version += 1;
+        Cas::Applied(Token(version.to_string()))
+    }
+
+    fn members(&self) -> Vec<Status> {
+        let living = self.hosts.iter().filter(|host| host.lives);
+        let status = |host: &Host| {
+            let empty = Status { host: host.name.clone(), ..Status::default() };
+            self.statuses.get(&host.name).cloned().unwrap_or(empty)
+        };
+        living.map(status).collect()
+    }
+
+    fn is_cut_off(&self, host: usize) -> bool {
+        self.hosts[host].cut_off_until > self.now
+    }
+
+    fn clock(&self, host: usize) -> Now {
+        let clock_ns = self.now / 1_000 * self.hosts[host].rate;
+        Now { clock_ns, wall_ms: self.now / MS }
+    }
+
+    fn start_agent(&mut self, host: usize) {
+        if !self.hosts[host].lives || self.hosts[host].member.is_some() {
+            return;
+        }
+        let facts = Facts { host: self.hosts[host].name.clone(), apps: vec![APP.to_owned()] };
+        let now = self.clock(host);
+        self.hosts[host].member = Some(Member::new(facts, now));
+        self.hosts[host].life += 1;
+        self.tell_local(host);
+    }
+
+    fn tell_local(&mut self, host: usize) {
+        let own = &self.hosts[host];
+        let swap = match &own.swap {
+            None => LocalSwap::None,
+            Some(Swap { id, stage: Stage::Ended(stop), .. }) => {
+                LocalSwap::Ended { id: id.clone(), stop: stop.clone() }
+            }
+            Some(Swap { id, stage, .. }) => {
+                LocalSwap::Running { id: id.clone(), switched: *stage == Stage::Switched }
+            }
+        };
+        let local = Local { app: APP.to_owned(), path: own.path.clone(), swap };
+        self.tell(host, Event::Local(local));
+    }
+
+    fn tell(&mut self, host: usize, event: Event) {
+        let now = self.clock(host);
+        let Some(member) = &mut self.hosts[host].member else { return };
+        let effects = member.step(now, event);
+        let wake_ns = member.wake_ns();
+        let life = self.hosts[host].life;
+        for effect in effects {
+            self.carry_out(host, life, effect);
+        }
+        if wake_ns != u64::MAX {
+            let rate = self.hosts[host].rate;
+            let delay = wake_ns.saturating_sub(now.clock_ns) / rate * 1_000 + MS;
+            self.after(delay, Happening::Tell(host, life, Event::Tick));
+        }
+    }
+
+    /// The way to the ledger: how long there and back, if at all.
+    fn journey(&mut self, host: usize) -> (Option<u64>, Option<u64>) {
+        if self.is_cut_off(host) {
+            return (None, None);
+        }
+        let (there, back) = (self.random.between(1, 80) * MS, self.random.between(1, 80) * MS);
+        if self.trouble != Trouble::All {
+            return (Some(there), Some(back));
+        }
+        match self.random.below(30) {
+            0 => (None, None),
+            1 => (Some(there), None),
+            // It arrives when nobody waits for it any more.
+            2 => (Some(TIMEOUT + there), None),
+            _ => (Some(there), Some(back)),
+        }
+    }
+
+    fn carry_out(&mut self, host: usize, life: u64, effect: Effect) {
+        match effect {
+            Effect::Look => {
+                let (there, back) = self.journey(host);
+                if let Some(there) = there {
+                    self.after(there, Happening::Look(host, life, back));
+                }
+                if there.is_none() || back.is_none() {
+                    let event = Event::LookFailed("no answer".to_owned());
+                    self.after(TIMEOUT, Happening::Tell(host, life, event));
+                }
+            }
+            Effect::Write { expected, group } => {
+                let (there, back) = self.journey(host);
+                if let Some(there) = there {
+                    self.after(there, Happening::Write(host, life, back, expected, group));
+                }
+                if there.is_none() || back.is_none() {
+                    let cas = Cas::Unknown("no answer".to_owned());
+                    self.after(TIMEOUT, Happening::Tell(host, life, Event::Wrote(cas)));
+                }
+            }
+            Effect::Say(status) => self.after(30 * MS, Happening::Say(host, status)),
+            Effect::Prefetch { app, path } => {
+                let fails = self.trouble == Trouble::All && self.random.chance(5);
+                let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
+                let delay = self.random.between(100, 5_000) * MS;
+                let event = Event::Prefetched { app, path, result };
+                self.after(delay, Happening::Tell(host, life, event));
+            }
+            Effect::Swap { path, id, fence, .. } => self.begin(host, path, id, fence),
+            Effect::Cancel { id, .. } => self.cancel(host, &id),
+            Effect::Ask { host: whom } => {
+                self.after(50 * MS, Happening::Ask(host, life, whom));
+            }
+        }
+    }
+
+    fn begin(&mut self, host: usize, path: String, id: String, fence: u64) {
+        let going = self.hosts[host].swap.as_ref();
+        if going.is_some_and(|swap| swap.id == id) {
+            return;
+        }
+        let ended = |swap: &Swap| matches!(swap.stage, Stage::Ended(_));
+        assert!(going.is_none_or(ended), "a second swap at once");
+        self.hosts[host].swap = Some(Swap { id: id.clone(), path, fence, stage: Stage::Begun });
+        let delay = self.random.between(10, 3_000) * MS;
+        self.after(delay, Happening::Swap(host, id));
+        self.after(MS, Happening::Tell(host, self.hosts[host].life, Event::Tick));
+        self.tell_soon(host);
+    }
+
+    /// What the supervisor and the swap machine say reaches the member a little later.
+    fn tell_soon(&mut self, host: usize) {
+        let own = &self.hosts[host];
+        let Some(swap) = &own.swap else { return };
+        let (id, switched) = (swap.id.clone(), swap.stage == Stage::Switched);
+        let swap = match &swap.stage {
+            Stage::Ended(stop) => LocalSwap::Ended { id, stop: stop.clone() },
+            _ => LocalSwap::Running { id, switched },
+        };
+        let event = Event::Local(Local { app: APP.to_owned(), path: own.path.clone(), swap });
+        self.after(MS, Happening::Tell(host, own.life, event));
+    }
+
+    fn set_stage(&mut self, host: usize, stage: Stage) {
+        let own = &mut self.hosts[host];
+        let Some(swap) = &mut own.swap else { return };
+        if stage == Stage::Ended(Stop::Committed) {
+            own.path = Some(swap.path.clone());
+        }
+        swap.stage = stage;
+        self.tell_soon(host);
+    }
+
+    fn advance(&mut self, host: usize, id: &str) {
+        let Some(swap) = self.hosts[host].swap.clone().filter(|swap| swap.id == id) else { return };
+        if !self.hosts[host].lives {
+            return;
+        }
+        let bad = swap.path.starts_with("bad");
+        let stage = match swap.stage {
+            Stage::Ended(_) => return,
+            Stage::Begun if self.trouble == Trouble::All && self.random.chance(8) => {
+                Stage::Ended(Stop::Refused)
+            }
+            // The fence is asked for once more before the first step that cannot be undone.
+            Stage::Begun if swap.fence != 0 && self.is_cut_off(host) => {
+                return self.after(SECOND, Happening::Swap(host, swap.id));
+            }
+            Stage::Begun
+                if swap.fence != 0 && !self.group().holds(&self.hosts[host].name, swap.fence) =>
+            {
+                Stage::Ended(Stop::Refused)
+            }
+            Stage::Begun => {
+                *self.swaps.entry(swap.path.clone()).or_default() += u64::from(swap.fence != 0);
+                if bad && swap.fence != 0 {
+                    let rollout =
+                        format!("{} {}", swap.path, id.rsplit_once('-').map_or("", |p| p.0));
+                    self.reached.entry(rollout).or_default().insert(host);
+                }
+                Stage::Out
+            }
+            Stage::Out if bad => Stage::Ended(Stop::Failed("it does not answer".to_owned())),
+            Stage::Out => Stage::Switched,
+            Stage::Switched => Stage::Ended(Stop::Committed),
+        };
+        let goes_on = !matches!(stage, Stage::Ended(_));
+        self.set_stage(host, stage);
+        if goes_on {
+            // Some bake so long that the others ask whether they still exist.
+            let slow = self.trouble == Trouble::All && self.random.chance(10);
+            let most = if slow { 200_000 } else { 12_000 };
+            let delay = self.random.between(500, most) * MS;
+            self.after(delay, Happening::Swap(host, swap.id));
+        }
+    }
+
+    fn cancel(&mut self, host: usize, id: &str) {
+        let Some(swap) = &self.hosts[host].swap else { return };
+        if swap.id == id && matches!(swap.stage, Stage::Begun | Stage::Out) {
+            self.set_stage(host, Stage::Ended(Stop::Refused));
+        }
+    }
+
+    fn die(&mut self, host: usize) {
+        self.hosts[host].lives = false;
+        self.hosts[host].member = None;
+        self.hosts[host].life += 1;
+    }
+
+    pub fn kill_a_holder(&mut self, announced: bool) {
+        let name = self.group().holders[0].host.clone();
+        let host = self.hosts.iter().position(|host| host.name == name).expect("a host");
+        if announced {
+            self.tell(host, Event::Leaving("spot".to_owned()));
+            self.after(2 * SECOND, Happening::Die(host));
+        } else {
+            self.die(host);
+        }
+    }
+
+    /// A person changes the record: as good a writer as any host, with all the patience it takes.
+    fn change<R>(&mut self, change: impl FnOnce(&mut Group) -> R) -> R {
+        let (group, version) = self.ledger.as_mut().expect("a record");
+        *version += 1;
+        change(group)
+    }
+
+    pub fn roll(&mut self, path: &str, forced: bool) -> bool {
+        self.releases += 1;
+        let rollout = Rollout {
+            id: format!("r{}", self.releases),
+            to: Version { path: path.to_owned(), serial: 0 },
+            by: "alice".to_owned(),
+            began_ms: self.now / MS,
+            paused: None,
+            forced,
+        };
+        let supersede = self.random.chance(50);
+        self.change(|group| group.start(APP, rollout, supersede)).is_ok()
+    }
+
+    pub fn pause(&mut self) {
+        let pause = Pause { by: "bob".to_owned(), why: "lunch".to_owned() };
+        let _ = self.change(|group| group.pause(APP, Some(pause)));
+    }
+
+    pub fn resume(&mut self) {
+        let _ = self.change(|group| group.pause(APP, None));
+    }
+
+    pub fn abort(&mut self) {
+        let now_ms = self.now / MS;
+        let _ = self.change(|group| group.abort(APP, "second thoughts", now_ms));
+    }
+
+    fn person(&mut self) {
+        match self.random.below(10) {
+            0..=4 => {
+                let number = self.random.below(4);
+                let bad = self.random.chance(35);
+                let path = format!("{}-{number}", if bad { "bad" } else { "good" });
+                let forced = self.random.chance(20);
+                self.roll(&path, forced);
+            }
+            5 => self.pause(),
+            6 | 7 => self.resume(),
+            8 => self.abort(),
+            _ => {
+                self.add_host();
+            }
+        }
+        let delay = self.random.between(1, 90) * SECOND;
+        self.after(delay, Happening::Person);
+    }
+
+    fn misfortune(&mut self) {
+        let count = self.hosts.len() as u64;
+        let host = usize::try_from(self.random.below(count)).expect("an index");
+        let staying = |host: &&Host| host.lives && !host.leaves;
+        let staying = self.hosts.iter().filter(staying).count();
+        let may_die = staying > 1 && self.hosts[host].lives && !self.hosts[host].leaves;
+        match self.random.below(8) {
+            0..=2 => {
+                self.hosts[host].member = None;
+                self.hosts[host].life += 1;
+                let delay = self.random.between(1, 8_000) * MS;
+                self.after(delay, Happening::AgentBack(host));
+            }
+            3..=5 => {
+                self.hosts[host].cut_off_until = self.now + self.random.between(1, 60) * SECOND;
+            }
+            6 if may_die => self.die(host),
+            7 if may_die => {
+                self.hosts[host].leaves = true;
+                self.tell(host, Event::Leaving("spot".to_owned()));
+                let delay = self.random.between(1, 120) * SECOND;
+                self.after(delay, Happening::Die(host));
+            }
+            _ => {}
+        }
+        let delay = self.random.between(1, 40) * SECOND;
+        self.after(delay, Happening::Misfortune);
+    }
+
+    /// From now on everything works, and people let go on what was begun.
+    pub fn make_peace(&mut self) {
+        self.trouble = Trouble::None;
+        self.resume();
+    }
+
+    pub fn check_rest(&self) {
+        let (group, track) = (self.group(), self.track());
+        let shown = || self.show();
+        assert!(group.holders.is_empty(), "slots are held: {}", shown());
+        let living: Vec<&Host> = self.hosts.iter().filter(|host| host.lives).collect();
+        let bad = |path: &str| path.starts_with("bad");
+        if let Some(rollout) = &track.rollout {
+            panic!("rollout {} goes on: {}", rollout.id, shown());
+        }
+        let blessed = track.blessed.as_ref().expect("something is blessed").path.as_str();
+        assert!(!bad(blessed), "{}", shown());
+        let left = track.last.as_ref().map(|last| last.to.path.as_str());
+        for host in living {
+            let path = host.path.as_deref();
+            assert!(
+                path == Some(blessed) || (path.is_some() && path == left),
+                "{} runs {path:?}, with {blessed} blessed: {}",
+                host.name,
+                shown()
+            );
+            assert!(!path.is_some_and(bad), "{}", host.name);
+        }
+    }
+}
+
+impl World {
+    /// All that is so, for whoever reads a failure.
+    pub fn show(&self) -> String {
+        let mut text = format!("{:#?}\n", self.group());
+        for host in &self.hosts {
+            text.push_str(&format!(
+                "{} lives={} path={:?} swap={:?} status={:?}\n",
+                host.name,
+                host.lives,
+                host.path,
+                host.swap,
+                self.statuses.get(&host.name).map(|status| &status.apps),
+            ));
+        }
+        text
+    }
+}
