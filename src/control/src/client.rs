@@ -11,6 +11,7 @@ use crate::types::{
 };
 use serde::Serialize;
 use std::path::Path;
+use std::time::Duration;
 
 use wire::Nothing;
 pub(crate) use wire::Wire;
@@ -49,6 +50,7 @@ struct LogRequest<'a> {
 #[derive(Debug, Serialize)]
 struct ShutdownRequest {
     kind: ShutdownKind,
+    within_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -162,7 +164,20 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn shutdown(&mut self, kind: ShutdownKind) -> Result<(), CallError> {
-        self.wire.order("Shutdown", ShutdownRequest { kind }).await
+        self.wire.order("Shutdown", ShutdownRequest { kind, within_ms: None }).await
+    }
+
+    /// `Shutdown`, with the time that services have to stop.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn shutdown_within(
+        &mut self,
+        kind: ShutdownKind,
+        within: Duration,
+    ) -> Result<(), CallError> {
+        let within_ms = Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        self.wire.order("Shutdown", ShutdownRequest { kind, within_ms }).await
     }
 
     /// `GetLogs`: the replies come from the returned [`Replies`].

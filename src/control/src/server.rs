@@ -44,7 +44,12 @@ pub trait Backend {
     fn events(&self, follow: bool) -> Answer<'_, Feed<Event>>;
 
     /// Begins to take the host down; answers once that is under way.
-    fn shutdown<'a>(&'a self, peer: &'a Peer, kind: ShutdownKind) -> Answer<'a, ()>;
+    fn shutdown<'a>(
+        &'a self,
+        peer: &'a Peer,
+        kind: ShutdownKind,
+        within_ms: Option<u64>,
+    ) -> Answer<'a, ()>;
 
     /// The apps, by name.
     fn apps(&self) -> Answer<'_, Vec<App>>;

@@ -154,11 +154,15 @@ impl Session {
         Replies::<EventBatch>::new(Rc::clone(&self.backend), Rc::clone(&self.watch), feed, more)
     }
 
-    /// Takes the host down: all services stop, then the kernel is told. Replies when that is under
-    /// way. Role: admin.
-    async fn shutdown(&self, kind: ShutdownKind) -> Result<(), crate::Error> {
+    /// Takes the host down: all services stop, for which they have `within_ms`, a minute by
+    /// default; then the kernel is told. Replies when that is under way. Role: admin.
+    async fn shutdown(
+        &self,
+        kind: ShutdownKind,
+        within_ms: Option<u64>,
+    ) -> Result<(), crate::Error> {
         self.grant.check(Method::Shutdown)?;
-        self.backend.shutdown(&self.peer, kind).await
+        self.backend.shutdown(&self.peer, kind, within_ms).await
     }
 
     /// The apps: each side, the swap that is under way, and what it says about swaps. Role: read.

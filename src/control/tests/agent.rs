@@ -97,7 +97,9 @@ fn swap_is_told() {
         assert_eq!(last.outcome.as_ref().unwrap().kind, OutcomeKind::Committed);
         assert!(before.iter().all(|line| line.outcome.is_none()));
         let orders = stage.agent.orders.borrow().join("\n");
-        for field in ["test: true", "confirm_within_ms: Some(9000)", "force: true", "reboot: Never", NEW] {
+        for field in
+            ["test: true", "confirm_within_ms: Some(9000)", "force: true", "reboot: Never", NEW]
+        {
             assert!(orders.contains(field), "{orders}");
         }
     });

@@ -161,6 +161,8 @@ pub enum Event {
     Power {
         /// How.
         kind: PowerKind,
+        /// How long services may take to stop; nothing: `SHUTDOWN_TIMEOUT_MS`.
+        within_ms: Option<u64>,
     },
     /// The time of [`Machine::deadline`](crate::Machine::deadline) has come. Harmless when early.
     Tick,

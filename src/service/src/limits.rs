@@ -103,6 +103,10 @@ pub const NOTIFICATION_BYTES_MAX: usize = 4096;
 /// milliseconds. Below the two minutes after which clouds cut the power.
 pub const SHUTDOWN_TIMEOUT_MS: u64 = 60_000;
 
+/// The longest that whoever asks for a shutdown may give services instead, in milliseconds: an
+/// hour, which is how long an Auto Scaling group waits unless it is told otherwise.
+pub const SHUTDOWN_WITHIN_MAX_MS: u64 = 60 * 60 * 1_000;
+
 /// Commands waiting for their service to come up or go down, over all services. An operator has
 /// one or two; a script that repeats itself is told to wait.
 pub const COMMANDS_PENDING_MAX: usize = 256;

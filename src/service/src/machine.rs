@@ -221,7 +221,7 @@ impl Machine {
             Event::Credentials { owner, present, problems, changed } => {
                 self.credentials(&owner, present, problems, &changed);
             }
-            Event::Power { kind } => self.power_wanted(kind),
+            Event::Power { kind, within_ms } => self.power_wanted(kind, within_ms),
             Event::Tick => {}
         }
         self.finish()

@@ -337,9 +337,9 @@ fn commands_answer_in_words() {
 fn power_off_goes_from_the_far_end() {
     let mut host = chain();
     let kind = PowerKind::Reboot;
-    let effects = host.step(Event::Power { kind });
+    let effects = host.step(Event::Power { kind, within_ms: None });
     assert_eq!(effects, [stop("front", 1, 10_000 * MS_NS)]);
-    assert_eq!(host.step(Event::Power { kind: PowerKind::PowerOff }), []);
+    assert_eq!(host.step(Event::Power { kind: PowerKind::PowerOff, within_ms: None }), []);
     let key = "db".to_owned();
     let refused = reply(1, Err(CommandError::ShuttingDown { key, kind }));
     assert_eq!(host.command(1, Verb::Restart, "db"), [refused]);
@@ -359,7 +359,7 @@ fn power_off_goes_from_the_far_end() {
 #[test]
 fn power_off_does_not_wait_for_ever() {
     let mut host = chain();
-    host.step(Event::Power { kind: PowerKind::PowerOff });
+    host.step(Event::Power { kind: PowerKind::PowerOff, within_ms: None });
     let (key, pids, wchan) = ("front".to_owned(), vec![101], "nfs_wait".to_owned());
     let effects = host.step(Event::Stuck { key, incarnation: 1, pids, wchan });
     assert_eq!(effects, [stop("web", 1, 10_000 * MS_NS)]);
@@ -370,6 +370,22 @@ fn power_off_does_not_wait_for_ever() {
     assert_eq!(host.machine.deadline(), Some(Now(60_000 * MS_NS)));
     let kind = PowerKind::PowerOff;
     assert_eq!(host.wait(60_000), [Effect::Shutdown { kind }]);
+}
+
+/// Whoever asks may say how long, also later if that is sooner, and a new supervisor knows it.
+#[test]
+fn power_off_within() {
+    let mut host = chain();
+    let within =
+        |seconds: u64| Event::Power { kind: PowerKind::PowerOff, within_ms: Some(seconds * 1_000) };
+    host.step(within(100_000));
+    assert_eq!(host.machine.power().map(|power| power.deadline_ns), Some(3_600_000 * MS_NS));
+    host.step(within(90));
+    host.step(within(200));
+    let deadline = Some(90_000 * MS_NS);
+    assert_eq!(host.machine.power().map(|power| power.deadline_ns), deadline);
+    let (next, _) = Host::take_over(&CHAIN, host.snapshot(vec![]), host.now);
+    assert_eq!(next.machine.power().map(|power| power.deadline_ns), deadline);
 }
 
 /// A tombstone that nobody judged is judged once by the next supervisor, one that was judged is

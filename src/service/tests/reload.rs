@@ -306,7 +306,7 @@ fn refusals() {
     assert!(matches!(host.refuses(&[("web", WEB)]), CommandError::Refused { .. }));
     host.ended("web", 1, 15, Cause::Asked);
     assert_eq!(host.reload(&[("web", WEB)]), [spawn("web.0", 1)]);
-    host.step(service::Event::Power { kind: service::PowerKind::Reboot });
+    host.step(service::Event::Power { kind: service::PowerKind::Reboot, within_ms: None });
     assert!(matches!(host.refuses(&[]), CommandError::ShuttingDown { .. }));
 }
 

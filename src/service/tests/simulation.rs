@@ -396,7 +396,7 @@ impl World {
                 self.pid1.snapshot_read(|key| kind(key) != Some(Kind::Simple));
                 self.carry_out(effects, false);
             }
-            Action::Power { kind } => self.step(Event::Power { kind }),
+            Action::Power { kind } => self.step(Event::Power { kind, within_ms: None }),
             Action::Exec { pick, works } => self.with(pick, |pid1, id| pid1.exec(id, works)),
             Action::Notify { pick, ready, stopping } => {
                 self.with(pick, |pid1, id| pid1.notify(id, ready, stopping));

@@ -378,7 +378,7 @@ fn a_power_off_in_a_swap() {
     let mut host = Host::up("web", WEB);
     host.swap(1, "web", "A", prepare("/s/v2"));
     host.started("web.1", 1);
-    let effects = host.step(Event::Power { kind: PowerKind::Reboot });
+    let effects = host.step(Event::Power { kind: PowerKind::Reboot, within_ms: None });
     assert_eq!(stops(&effects).len(), 2);
     let effects = host.swap(2, "web", "A", SwapVerb::Admit);
     assert!(matches!(error(&effects), CommandError::ShuttingDown { .. }));

@@ -243,9 +243,14 @@ impl Backend for Control {
         Box::pin(std::future::ready(Ok(feed)))
     }
 
-    fn shutdown<'a>(&'a self, peer: &'a Peer, kind: ShutdownKind) -> Answer<'a, ()> {
+    fn shutdown<'a>(
+        &'a self,
+        peer: &'a Peer,
+        kind: ShutdownKind,
+        within_ms: Option<u64>,
+    ) -> Answer<'a, ()> {
         tracing::warn!("{kind} asked for by uid {}, pid {}", peer.uid, peer.pid);
-        self.handle.input(Input::Power(views::power_kind(kind)));
+        self.handle.input(Input::Power(views::power_kind(kind), within_ms));
         Box::pin(std::future::ready(Ok(())))
     }
 

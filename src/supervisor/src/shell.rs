@@ -96,7 +96,7 @@ pub enum Input {
     /// An operator wants the definitions on disk in force, or to know what that would change.
     Reload(DryRun, oneshot::Sender<ReloadResult>),
     /// An operator wants the machine to end.
-    Power(PowerKind),
+    Power(PowerKind, Option<u64>),
     /// The machine's deadline has come.
     Deadline,
 }
@@ -218,7 +218,7 @@ impl Shell {
                 // A caller that went away does not hear it; what was done is done.
                 let _ = reply.send(result);
             }
-            Input::Power(kind) => self.step(Event::Power { kind })?,
+            Input::Power(kind, within_ms) => self.step(Event::Power { kind, within_ms })?,
             Input::Deadline => {
                 self.look_at_queues();
                 self.step(Event::Tick)?;

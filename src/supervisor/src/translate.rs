@@ -24,7 +24,7 @@ pub fn event(event: &Event<'_>) -> service::Event {
         },
         Event::Power { kind, source } => {
             tracing::warn!("{} asked for by {}", power_kind(kind), power_source(source));
-            service::Event::Power { kind: power_kind(kind) }
+            service::Event::Power { kind: power_kind(kind), within_ms: None }
         }
     }
 }

@@ -13,9 +13,9 @@ use control::server::{
     Answer, Backend, Batch, CredentialOrder, Feed, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb,
 };
 use control::types::{
-    App, Change, Changed, Credential, End, EndCause, Event, Host, HostState, Init, Listen,
-    LogRecord, Problem, ProcessList, Reload, ServiceProcesses, ServiceState, ServiceStatus,
-    ShutdownKind, Status, Supervisor, SwapPhase, Task, TaskEnd,
+    App, Change, Changed, Credential, CredentialSource, End, EndCause, Event, Host, HostState,
+    Init, Listen, LogRecord, Problem, ProcessList, Reload, ServiceProcesses, ServiceState,
+    ServiceStatus, ShutdownKind, Status, Supervisor, SwapPhase, Task, TaskEnd,
 };
 use std::cell::RefCell;
 use std::future::ready;
@@ -60,6 +60,29 @@ pub struct Fake {
     pub credentials: watch::Sender<Vec<Credential>>,
     /// Names and values of the last delivery.
     pub delivered: RefCell<Vec<(String, String)>>,
+}
+
+/// One in each state.
+pub fn credentials() -> Vec<Credential> {
+    let one = |owner: &str, name: &str, place: &str, present, problem: Option<&str>| Credential {
+        owner: owner.to_owned(),
+        name: name.to_owned(),
+        source: if place.starts_with("/etc") {
+            CredentialSource::Path
+        } else {
+            CredentialSource::Ssm
+        },
+        place: place.to_owned(),
+        present,
+        problem: problem.map(str::to_owned),
+    };
+    let denied = "ssm:GetParameters /shop/smtp: not allowed: no; add ssm:GetParameters to its role";
+    vec![
+        one("mail", "smtp", "/shop/smtp", false, Some(denied)),
+        one("web", "database", "/shop/database", true, None),
+        one("web", "session", "/shop/session", true, Some("no answer from ssm in 3 tries")),
+        one("web", "tls", "/etc/tls/web.key", false, None),
+    ]
 }
 
 /// One of each.
@@ -161,7 +184,12 @@ impl Backend for Fake {
         Box::pin(ready(Ok(Feed { backlog, lost: 0, live })))
     }
 
-    fn shutdown<'a>(&'a self, _peer: &'a Peer, kind: ShutdownKind) -> Answer<'a, ()> {
+    fn shutdown<'a>(
+        &'a self,
+        _peer: &'a Peer,
+        kind: ShutdownKind,
+        _within_ms: Option<u64>,
+    ) -> Answer<'a, ()> {
         self.orders.borrow_mut().push(format!("Shutdown {kind}"));
         Box::pin(ready(Ok(())))
     }
@@ -202,6 +230,13 @@ impl Backend for Fake {
     }
 
     fn watch_credentials(&self) -> Answer<'_, watch::Receiver<Vec<Credential>>> {
+        self.credentials.send_if_modified(|list| {
+            let is_unset = list.is_empty();
+            if is_unset {
+                *list = credentials();
+            }
+            is_unset
+        });
         Box::pin(ready(Ok(self.credentials.subscribe())))
     }
 

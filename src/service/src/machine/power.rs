@@ -3,7 +3,7 @@
 use super::Machine;
 use crate::effect::Effect;
 use crate::event::PowerKind;
-use crate::limits::SHUTDOWN_TIMEOUT_MS;
+use crate::limits::{SHUTDOWN_TIMEOUT_MS, SHUTDOWN_WITHIN_MAX_MS};
 use crate::record::What;
 use crate::view::PowerView;
 use serde::{Deserialize, Serialize};
@@ -26,13 +26,19 @@ impl Machine {
         Some(PowerView { kind, deadline_ns, handed_over })
     }
 
-    /// The first request counts: pressing a button again does not turn a reboot around.
-    pub(super) fn power_wanted(&mut self, kind: PowerKind) {
-        if let Some(power) = self.power {
-            self.report("", 0, What::Power { kind: power.kind });
+    /// The first request counts: pressing a button again does not turn a reboot around. A later
+    /// one that names an earlier end is heeded in that.
+    pub(super) fn power_wanted(&mut self, kind: PowerKind, within_ms: Option<u64>) {
+        let within_ms = within_ms.map(|within_ms| within_ms.min(SHUTDOWN_WITHIN_MAX_MS));
+        if let Some(power) = &mut self.power {
+            if let Some(within_ms) = within_ms {
+                power.deadline_ns = power.deadline_ns.min(self.now.plus_ms(within_ms).0);
+            }
+            let kind = power.kind;
+            self.report("", 0, What::Power { kind });
             return;
         }
-        let deadline_ns = self.now.plus_ms(SHUTDOWN_TIMEOUT_MS).0;
+        let deadline_ns = self.now.plus_ms(within_ms.unwrap_or(SHUTDOWN_TIMEOUT_MS)).0;
         self.power = Some(Power { kind, deadline_ns, handed_over: false });
         self.report("", 0, What::Power { kind });
         self.dirty.extend(self.units.keys().cloned());

@@ -34,7 +34,7 @@ impl World {
                 let effects = self.machine.resync(self.now(), self.pid1.snapshot());
                 self.carry_out(effects);
             }
-            Action::Power => self.step(Event::Power { kind: PowerKind::PowerOff }),
+            Action::Power => self.step(Event::Power { kind: PowerKind::PowerOff, within_ms: None }),
         }
         self.check_leases();
     }
