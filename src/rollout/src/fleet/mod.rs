@@ -7,17 +7,20 @@
 //!
 //! - [`group`] is the record, and every change that may be made to it, with what refuses it.
 //! - [`member`] decides for one host.
+//! - [`lock`] lets one host at a time migrate.
 //!
 //! Nothing here knows an engine: what it expects of one is the trait [`Ledger`](crate::Ledger).
 
 pub mod group;
 pub mod limits;
+pub mod lock;
 pub mod member;
 mod portion;
 mod refusal;
 pub mod status;
 
 pub use group::{Ended, Failed, Group, Holder, How, Pause, Rollout, Stop, Track, Version};
+pub use lock::{Hold, Lock, LockEffect, LockEvent, Migrations, Outcome, Verdict, Wish};
 pub use member::{Effect, Event, Facts, Gone, Local, LocalSwap, Member};
 pub use portion::{Portion, PortionError};
 pub use refusal::Refusal;
