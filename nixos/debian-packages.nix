@@ -2,7 +2,8 @@
 #
 # Where `pkgs` is nixpkgs these come from there. What is used of either: runCommand, writeText,
 # busybox, nginx, e2fsprogs (also of pkgsStatic), xfsprogs, util-linux (for sfdisk), dosfstools,
-# chrony, mtools, cacert, systemd (for its boot loader, a file), linuxPackages.kernel with bzImage and lib/modules, and rollinit's own; by test
+# chrony, mtools, cacert, systemd (for its boot loader, a file), linuxPackages.kernel with bzImage
+# and lib/modules, and rollinit's own; by test
 # guests also python3 (with gunicorn) and nodejs. No compiler, no bash, no Perl; builders are
 # busybox's shell.
 { debian        # the tree that debian.sh unpacked

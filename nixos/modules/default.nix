@@ -9,6 +9,8 @@
   ./cloud.nix
   ./etc.nix
   ./users.nix
+  ./activate.nix
+  ./tmpfiles.nix
   ./kernel.nix
   ./host-name.nix
   ./network.nix

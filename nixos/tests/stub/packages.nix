@@ -27,6 +27,7 @@ in
   mtools = stub "mtools";
   systemd = stub "systemd";
   cacert = stub "cacert";
+  chrony = stub "chrony";
   linuxPackages.kernel = stub "linux";
   qemu = stub "qemu";
   OVMF = stub "OVMF" // { fd = stub "OVMF-fd"; };
