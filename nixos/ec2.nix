@@ -6,6 +6,29 @@
 {
   networking.hostName = lib.mkDefault "ec2";
 
+  # /etc is that of whichever generation boots, and nothing of an image is in two hosts.
+  rollinit.activate = {
+    enable = true;
+    # What EC2 has, and what people mount, filter and tunnel.
+    kernelModules = lib.mkDefault [
+      "kernel/arch/*" "kernel/block/*" "kernel/crypto/*" "kernel/lib/*"
+      "kernel/drivers/acpi/*" "kernel/drivers/block/*" "kernel/drivers/char/*"
+      "kernel/drivers/firmware/*" "kernel/drivers/input/*" "kernel/drivers/md/*"
+      "kernel/drivers/net/ethernet/amazon/*" "kernel/drivers/net/ethernet/intel/*"
+      "kernel/drivers/net/dummy.ko*" "kernel/drivers/net/ifb.ko*" "kernel/drivers/net/macvlan.ko*"
+      "kernel/drivers/net/tun.ko*" "kernel/drivers/net/veth.ko*" "kernel/drivers/net/virtio_net.ko*"
+      "kernel/drivers/net/vrf.ko*" "kernel/drivers/net/vxlan/*" "kernel/drivers/net/wireguard/*"
+      "kernel/drivers/nvme/*" "kernel/drivers/ptp/*"
+      "kernel/drivers/virtio/*" "kernel/drivers/watchdog/*" "kernel/drivers/xen/*"
+      "kernel/fs/btrfs/*" "kernel/fs/efivarfs/*" "kernel/fs/erofs/*" "kernel/fs/ext4/*"
+      "kernel/fs/fat/*" "kernel/fs/fuse/*" "kernel/fs/nfs/*" "kernel/fs/nls/*"
+      "kernel/fs/overlayfs/*" "kernel/fs/pstore/*" "kernel/fs/squashfs/*" "kernel/fs/xfs/*"
+      "kernel/net/8021q/*" "kernel/net/bridge/*" "kernel/net/core/*" "kernel/net/ipv4/*"
+      "kernel/net/ipv6/*" "kernel/net/netfilter/*" "kernel/net/sched/*" "kernel/net/tls/*"
+      "kernel/net/vmw_vsock/*" "kernel/net/xfrm/*"
+    ];
+  };
+
   boot.loader.systemd-boot.enable = true;
   # The journal stays as it is made, the disk grows.
   rollinit.image.journalMiB = 64;

@@ -16,6 +16,7 @@ rec {
   accounts = import ./accounts.nix { inherit lib; };
   etc = import ./etc.nix { inherit lib pkgs shellWord; };
   initrd = import ./initrd.nix { inherit lib pkgs shellWord; };
+  kernelModules = import ./kernel-modules.nix { inherit lib pkgs shellWord; };
   toplevel = import ./toplevel.nix { inherit lib pkgs shellWord; };
   esp = import ./esp.nix { inherit lib pkgs shellWord; };
   image = import ./image.nix { inherit lib pkgs shellWord; };

@@ -7,7 +7,7 @@
 { lib }:
 let
   inherit (builtins)
-    attrNames concatStringsSep filter isAttrs isList isString listToAttrs map mapAttrs match split;
+    attrNames concatStringsSep elem filter isAttrs isList isString listToAttrs map mapAttrs match split;
 
   # backoffMin -> backoff-min; NOFILE and already-kebab stay as they are.
   kebab = name:
@@ -44,10 +44,16 @@ let
     } // settings.environment;
   };
   withoutNix = settings: removeAttrs
-    (if settings.path == [ ] then settings else complete settings) [ "enable" "path" ];
+    (if settings.path == [ ] then settings else complete settings) [ "enable" "early" "path" ];
 in
 {
   withoutEmpty = clean;
+  # Services or apps by name, each after all of `first` unless it is early or has said so itself.
+  inOrder = first: mapAttrs (_: settings:
+    if settings.early then settings
+    else settings // {
+      after = settings.after ++ filter (name: !elem name settings.after) first;
+    });
   service = settings: { service = clean (withoutNix settings); };
   app = settings: { app = clean (withoutNix settings); };
 }

@@ -80,6 +80,11 @@ rec {
       default = true;
       description = "Whether the definition is installed.";
     };
+    early = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether it starts without waiting for the tasks of `rollinit.activate`.";
+    };
     user = optional account "User to run as; default: root.";
     group = optional account "Primary group; default: the user's own.";
     groups = list account "Supplementary groups, beside those of the user.";

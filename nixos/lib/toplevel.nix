@@ -5,8 +5,12 @@
 #   etc             -> the tree of /etc/static;  etc-copied: what is copied and not linked
 #   sw              bin/ of the command line and of environment.systemPackages
 #   system          x86_64-linux
+#   volatile-etc    if its /etc is made at each boot: PID 1 mounts an empty one (docs/activate.md)
+#   kernel-modules  -> the kernel's modules, if it has any, and modprobe, what the kernel runs for them
 { lib, pkgs, shellWord }:
-{ name, rollinit, kernelFile, initrd, kernelParams, etc, packages, system }:
+{ name, rollinit, kernelFile, initrd, kernelParams, etc, packages, system
+, volatileEtc ? false, kernelModules ? null
+}:
 let
   inherit (builtins) concatStringsSep map;
   farm = package: ''
@@ -25,5 +29,10 @@ pkgs.runCommand "rollinit-system-${name}" { } ''
   ln -s ${etc}/etc $out/etc
   ln -s ${etc}/copied $out/etc-copied
   printf '%s' ${shellWord system} > $out/system
+  ${if volatileEtc then ": > $out/volatile-etc" else ""}
+  ${if kernelModules == null then "" else ''
+    ln -s ${kernelModules} $out/kernel-modules
+    ln -s ${rollinit}/bin/rollinit-activate $out/modprobe
+  ''}
   ${concatStringsSep "" (map farm ([ rollinit ] ++ packages))}
 ''

@@ -75,9 +75,10 @@ let
   };
 
   enabled = filter (app: config.rollinit.apps.${app}.enable) (attrNames config.rollinit.apps);
+  settings = functions.definition.inOrder config.rollinit.first config.rollinit.apps;
   text = app: ''
     # from rollinit.apps.${app}
-    ${functions.toTOML (functions.definition.app config.rollinit.apps.${app})}'';
+    ${functions.toTOML (functions.definition.app settings.${app})}'';
 in
 {
   options.rollinit.apps = mkOption {

@@ -66,7 +66,10 @@ in
     ];
     system.build = {
       toplevel = checked (functions.toplevel {
-        name = config.networking.hostName;
+        name =
+          if config.networking.hostName == "" then "host" else config.networking.hostName;
+        volatileEtc = config.rollinit.activate.enable;
+        kernelModules = config.system.build.kernelModules;
         rollinit = config.rollinit.package;
         kernelFile = "${config.boot.kernelPackages.kernel}/bzImage";
         initrd = config.system.build.initrd;

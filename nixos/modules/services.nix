@@ -27,9 +27,10 @@ let
 
   enabled = filter (service: config.rollinit.services.${service}.enable)
     (attrNames config.rollinit.services);
+  settings = functions.definition.inOrder config.rollinit.first config.rollinit.services;
   text = service: ''
     # from rollinit.services.${service}
-    ${functions.toTOML (functions.definition.service config.rollinit.services.${service})}'';
+    ${functions.toTOML (functions.definition.service settings.${service})}'';
 in
 {
   options.rollinit = {
@@ -37,6 +38,11 @@ in
       type = types.package;
       default = pkgs.rollinit;
       description = "Where rollinit-init, its daemons and rollinit come from.";
+    };
+    first = mkOption {
+      type = types.listOf name;
+      default = [ ];
+      description = "Services that all others but the early ones start after.";
     };
     services = mkOption {
       type = types.attrsOf (types.submodule service);

@@ -311,6 +311,77 @@ in
         "bob:!:1::::::\nann:!:1::::::\n"
       ];
     };
+    # With rollinit.activate the host gives numbers, all start after the tasks but those who say
+    # otherwise, and what tasks read is in their formats.
+    activation =
+      let
+        config = system {
+          rollinit.activate = { enable = true; clockFloor = 1800000000; kernelModules = [ ]; };
+          rollinit.services.web = {
+            exec = [ "/bin/web" ];
+            after = [ "activate-users" "database" ];
+          };
+          rollinit.services.first = { exec = [ "/bin/first" ]; early = true; };
+          rollinit.apps.shop = { exec = [ "/bin/shop" ]; listen.http = 80; };
+          rollinit.tmpfiles.rules = [ "d /var/lib/web" ];
+          boot.kernel.sysctl = { "a.b" = true; "kernel.kptr_restrict" = null; "c.d" = "1 2"; };
+          users.users.web = { group = "web"; createHome = true; };
+          users.groups.web = { };
+          networking.hostName = "";
+        };
+        read = name: fromTOML (withoutContext config.environment.etc.${name}.text);
+        after = name: (read "rollinit/services/${name}.toml").service.after or [ ];
+      in
+      {
+        actual = {
+          web = after "web";
+          first = after "first";
+          tmpfiles = after "activate-tmpfiles";
+          shop = (read "rollinit/services/shop.toml").app.after;
+          user = (read "rollinit/users.toml").users.web;
+          group = (read "rollinit/users.toml").groups.web;
+          floor = config.environment.etc."rollinit/clock-floor".text;
+          rules = config.environment.etc."tmpfiles.d/50-rollinit.conf".text;
+          lines = builtins.filter (line: builtins.isString line && line != "")
+            (builtins.split "\n" config.environment.etc."sysctl.d/60-nixos.conf".text);
+          names = map (name: config.environment.etc ? ${name}) [ "passwd" "hostname" "hosts" ];
+        };
+        expected =
+          let
+            first = [
+              "activate-clock" "activate-etc" "activate-host-name" "activate-machine-id"
+              "activate-random-seed" "activate-sysctl" "activate-tmpfiles" "activate-users"
+              "activate-modules"
+            ];
+            without = builtins.filter (name: name != "activate-users");
+          in
+          {
+            web = [ "activate-users" "database" ] ++ without first;
+            first = [ ];
+            tmpfiles = [
+              "activate-etc" "activate-host-name" "activate-machine-id" "activate-users"
+            ];
+            shop = first;
+            user = {
+              create-home = true;
+              description = "";
+              extra-groups = [ ];
+              group = "web";
+              home = "/var/empty";
+              normal = false;
+              shell = "/run/current-system/sw/bin/nologin";
+            };
+            group.members = [ ];
+            floor = "1800000000\n";
+            rules = "d /var/lib/web\n";
+            lines = [
+              "a.b=1" "c.d=1 2" "fs.protected_fifos=1" "fs.protected_hardlinks=1"
+              "fs.protected_regular=1" "fs.protected_symlinks=1"
+              "kernel.core_pattern=/var/crash/core.%e.%p.%t"
+            ];
+            names = [ false false true ];
+          };
+      };
     # A configuration of NixOS becomes a system of ours: services, files, accounts, kernel.
     nixosBecomesOurs = {
       actual = {
@@ -365,8 +436,17 @@ in
       "option networking.hostName: defined twice, as \"a\" and as \"b\""
       { imports = [ { networking.hostName = "a"; } { networking.hostName = "b"; } ]; };
     noValue = failing
-      "option users.users.web.uid has no value and no default"
+      "option users.users.web.group has no value and no default"
+      { users.users.web.uid = 5; };
+    noNumber = failing
+      "users.users.web.uid: state its number, or set rollinit.activate.enable = true"
       { users.users.web.group = "root"; };
+    badSetting = failing
+      "option boot.kernel.sysctl.\"net.core.somaxconn\""
+      {
+        rollinit.activate.enable = true;
+        boot.kernel.sysctl."net.core.somaxconn" = [ 1 ];
+      };
     relativeProgram = failing
       "rollinit.services.web.exec: \"bin/web\" is not an absolute path"
       (web { exec = [ "bin/web" ]; });
