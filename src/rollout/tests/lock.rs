@@ -59,8 +59,6 @@ struct World {
     fails: bool,
     processes: u64,
     finished: u64,
-    /// A speed of clocks beyond what the lock allows for.
-    wild: bool,
 }
 
 impl World {
@@ -77,7 +75,6 @@ impl World {
             fails,
             processes: 0,
             finished: 0,
-            wild,
         };
         for index in 0..hosts {
             let rate = if wild && index % 2 == 0 { 400 } else { world.random.between(900, 1100) };
