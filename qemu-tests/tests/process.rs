@@ -6,6 +6,7 @@
 mod process {
     pub mod agent_control;
     pub mod control;
+    pub mod credentials;
     pub mod deaths;
     pub mod ends;
     pub mod random;
@@ -15,13 +16,13 @@ mod process {
 }
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use process::{agent_control, control, deaths, ends, services, sides, swaps};
+use process::{agent_control, control, credentials, deaths, ends, services, sides, swaps};
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 44] = [
+const TESTS: [Test; 45] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -64,6 +65,7 @@ const TESTS: [Test; 44] = [
     ("swap-interrupted", agent_control::interrupted),
     ("agent-roles", agent_control::roles),
     ("agent-foreign-client", agent_control::foreign_client),
+    ("credentials-from-ssm", credentials::from_ssm),
     ("roles", control::roles),
     ("foreign-client", control::foreign_client),
 ];

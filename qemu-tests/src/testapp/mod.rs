@@ -12,6 +12,7 @@ mod net;
 mod notify;
 mod process;
 mod relay;
+mod secrets;
 mod signals;
 mod task;
 mod web;
@@ -45,6 +46,8 @@ usage: rollinit-testapp MODE [OPTION …]
   forkbomb                  doubles until it cannot; its processes ignore SIGTERM
   witness PATH NAME [--ready-ms N] [--ready-when FILE] [--stop-ms N]
                             appends \"NAME starts\", \"NAME is ready\", \"NAME stops\" to PATH
+  secrets FILE              appends what each file of $CREDENTIALS_DIRECTORY holds to FILE as
+                            \"start NAME VALUE\", says READY=1; at SIGHUP again as \"hup\"
   relay PORT SOCKET         carries connections from a TCP port to a Unix socket
   stdio ADDRESS:PORT        carries standard input and output to and from a TCP server
   net ADDRESS/PREFIX [GATEWAY]
@@ -122,6 +125,7 @@ fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
         "children" => process::children(arguments),
         "forkbomb" => process::fork_bomb(arguments),
         "witness" => notify::witness(arguments),
+        "secrets" => secrets::run(arguments),
         "relay" => relay::run(arguments),
         "stdio" => relay::stdio(arguments),
         "net" => net::run(arguments),

@@ -103,6 +103,19 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     Ps,
 
+    /// Show which credentials services have, never their values
+    ///
+    /// States:
+    ///   there    it is
+    ///   missing  its service waits for it; why stands below, if it is known
+    ///   old      it is, and could not be made new; why stands below
+    ///   unread   it comes from a path, which is read at each start
+    #[command(verbatim_doc_comment)]
+    Secrets {
+        /// The service or app; all if none is named
+        name: Option<String>,
+    },
+
     /// Start services, and wait until they are ready
     ///
     /// Also clears what kept a service down: an earlier `stop`, or too many failures.
@@ -359,6 +372,7 @@ impl Command {
             self,
             Command::Status { .. }
                 | Command::Ps
+                | Command::Secrets { .. }
                 | Command::Reload { dry_run: true }
                 | Command::Generations { .. }
                 | Command::Swaps { follow: None, .. }

@@ -16,6 +16,7 @@ mod power;
 mod ps;
 mod reload;
 mod screen;
+mod secrets;
 mod status;
 mod swap;
 mod times;
@@ -76,6 +77,9 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
             status::run(&mut supervisor().await?, &agent_socket, name.as_deref(), screen).await
         }
         Command::Ps => ps::run(&mut supervisor().await?, screen).await,
+        Command::Secrets { name } => {
+            secrets::run(&mut supervisor().await?, name.as_deref(), screen).await
+        }
         Command::Start { names } => {
             change::run(&mut supervisor().await?, change::Verb::Start, names, screen).await
         }

@@ -77,6 +77,20 @@ fn screens() {
     }
 }
 
+/// Credentials in each state, with what is wrong; one owner's alone; in JSON as they travel.
+#[test]
+fn secrets() {
+    let stage = Stage::new(root());
+    let ended = stage.run(&["secrets"]);
+    assert_eq!((ended.code, &*ended.error), (0, ""));
+    assert_screen("secrets", &ended.out);
+    assert_screen("secrets-web", &stage.run(&["secrets", "web"]).out);
+    let json = stage.run(&["secrets", "web", "--json"]).json();
+    assert_eq!(json["credentials"][0]["place"], "/shop/database");
+    let ended = stage.run(&["secrets", "wbe"]);
+    assert_eq!(ended.code, 5, "{ended:?}");
+}
+
 /// A reload shows what changes and what is refused, which is an exit code of its own.
 #[test]
 fn reloads() {
@@ -240,7 +254,7 @@ fn broken_pipe() {
 fn help_texts() {
     assert_screen("help", &help(&["--help"]));
     for name in [
-        "status", "ps", "start", "stop", "restart", "reload", "logs", "events", "check",
+        "status", "ps", "secrets", "start", "stop", "restart", "reload", "logs", "events", "check",
         "poweroff", "reboot", "halt",
     ] {
         assert_screen(&format!("help-{name}"), &help(&[name, "--help"]));
