@@ -14,8 +14,20 @@ mod sockets;
 mod values;
 
 pub(crate) use apps::closure_fault;
-pub use load::{load, parse, parse_app};
+pub use load::{load, parse, parse_app, parse_environment};
 pub use values::signal_name;
+
+/// The reader's tools, for other documents that are to be as strict, and hold definitions of apps.
+pub mod document {
+    pub use super::read::{Fault, File, Section, Written};
+    pub use super::sections::{duration, environment, strings};
+    pub use super::values::word;
+
+    /// The table of an app, wherever it stands.
+    pub fn app(file: &mut File, section: Section) -> crate::App {
+        super::apps::app(file, section).0
+    }
+}
 
 use crate::app::App;
 use crate::problem::Problem;
@@ -273,6 +285,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Lends variables to every app: what its own definition says counts.
+    pub fn lend(&mut self, variables: &BTreeMap<String, String>) {
+        for app in self.apps.values_mut() {
+            let own = &mut app.template.environment;
+            for (name, value) in variables {
+                own.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+
     /// What each sound service or app says of the others.
     pub fn nodes(&self) -> impl Iterator<Item = (&String, &Definition)> {
         let apps = self.apps.iter().map(|(name, app)| (name, &app.template));

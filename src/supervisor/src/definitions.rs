@@ -2,7 +2,7 @@
 //!
 //! They come from two directories: the image's or the administrator's, and one of run-time files
 //! in which programs of the host define services until it goes down. A name that is in both is
-//! refused in the second.
+//! refused in the second. A file beside the second, `environment.toml`, lends variables to all apps.
 //!
 //! The first supervisor of a PID 1 reads them and writes each file's bytes to
 //! `definitions/HASH.toml` and, last, `definitions/index`, which names PID 1 and each service's
@@ -27,6 +27,9 @@ pub const MEMO_KEY: &str = "@definitions";
 /// The run-time directory of definitions, in the run directory.
 pub const RUNTIME_DIRECTORY: &str = "services";
 
+/// What the host lends to all its apps, in the run directory.
+pub const ENVIRONMENT_FILE: &str = "environment.toml";
+
 /// The index of a boot.
 const BOOT_INDEX: &str = "index";
 
@@ -46,14 +49,22 @@ struct Source {
     bytes: Vec<u8>,
 }
 
+/// Files as they were read, or kept.
+#[derive(Clone, Debug, Default)]
+struct Files {
+    sources: Vec<Source>,
+    /// What the host lends to all apps: hash and bytes.
+    environment: Option<(String, Vec<u8>)>,
+    /// What could not be read, one line each.
+    unread: Vec<String>,
+}
+
 /// All that was found in the directories.
 #[derive(Debug, Default)]
 struct Found {
-    sources: Vec<Source>,
+    files: Files,
     /// Definitions that are there and cannot be read: name, directory, why.
     unreadable: Vec<(String, usize, String)>,
-    /// What else could not be read, one line each.
-    unread: Vec<String>,
 }
 
 /// What all services are run by.
@@ -74,7 +85,7 @@ pub struct Fresh {
     pub in_force: InForce,
     /// Names that keep the file they had, since the new one cannot be used.
     pub kept: BTreeSet<String>,
-    sources: Vec<Source>,
+    files: Files,
 }
 
 /// Where definitions come from and where they are kept.
@@ -82,6 +93,8 @@ pub struct Fresh {
 pub struct Place {
     /// The directory people write to, and that of run-time files.
     pub from: [PathBuf; 2],
+    /// The file of variables for all apps.
+    pub environment: PathBuf,
     /// The directory we write to.
     pub kept: PathBuf,
     /// Names one PID 1 of one boot: pid and start time.
@@ -94,6 +107,7 @@ impl Place {
     pub fn of(settings: &crate::settings::Settings, pid: u32, started_ns: u64) -> Self {
         Self {
             from: [settings.definitions.clone(), settings.run.join(RUNTIME_DIRECTORY)],
+            environment: settings.run.join(ENVIRONMENT_FILE),
             kept: settings.run.join("definitions"),
             owner: format!("{pid} {started_ns}"),
         }
@@ -105,19 +119,25 @@ impl Place {
     /// # Errors
     /// Those of writing to the run directory.
     pub fn load(&self, index: Option<&str>) -> io::Result<InForce> {
-        if let Some((sources, unread)) = self.read_kept(index.unwrap_or(BOOT_INDEX)) {
-            return Ok(self.understand(sources, unread));
+        if let Some(files) = self.read_kept(index.unwrap_or(BOOT_INDEX)) {
+            return Ok(self.understand(files));
         }
         let mut found = Found::default();
-        self.read_directory(0, &mut found).unwrap_or_else(|line| found.unread.push(line));
-        self.read_directory(1, &mut found).unwrap_or_else(|line| found.unread.push(line));
-        let Found { sources, unreadable, mut unread } = found;
+        for folder in 0..self.from.len() {
+            if let Err(line) = self.read_directory(folder, &mut found) {
+                found.files.unread.push(line);
+            }
+        }
+        if let Err(line) = self.read_environment(&mut found) {
+            found.files.unread.push(line);
+        }
+        let Found { mut files, unreadable } = found;
         let line = |(name, folder, why): (String, usize, String)| {
             format!("{}: {why}", self.label(folder, &name))
         };
-        unread.extend(unreadable.into_iter().map(line));
-        self.keep(&sources, &unread, BOOT_INDEX)?;
-        Ok(self.understand(sources, unread))
+        files.unread.extend(unreadable.into_iter().map(line));
+        self.keep(&files, BOOT_INDEX)?;
+        Ok(self.understand(files))
     }
 
     /// Reads the directories over the definitions in force, and changes nothing.
@@ -125,31 +145,35 @@ impl Place {
     /// # Errors
     /// A sentence: a directory cannot be read, or what is kept of the ones in force.
     pub fn reload(&self, in_force: &Loaded, index: Option<&str>) -> Result<Fresh, String> {
-        let Some((former, _)) = self.read_kept(index.unwrap_or(BOOT_INDEX)) else {
+        let Some(former) = self.read_kept(index.unwrap_or(BOOT_INDEX)) else {
             let kept = self.kept.display();
             return Err(format!("{kept}: the definitions in force are not there any more; reboot"));
         };
         let mut found = Found::default();
         self.read_directory(0, &mut found)?;
         self.read_directory(1, &mut found)?;
-        let (mut files, mut unusable) = (Vec::new(), Vec::new());
+        self.read_environment(&mut found)?;
+        let (mut texts, mut unusable) = (Vec::new(), Vec::new());
         for (name, folder, why) in found.unreadable {
             let label = self.label(folder, &name);
             unusable.push((name, whole(label, why, "make it a readable file, or remove it")));
         }
-        for source in &found.sources {
+        for source in &found.files.sources {
             match self.text(source) {
-                Ok(text) => files.push(text),
+                Ok(text) => texts.push(text),
                 Err(problem) => unusable.push((source.name.clone(), problem)),
             }
         }
-        let texts: Vec<Text> = former.iter().filter_map(|one| self.text(one).ok()).collect();
-        let LoadedOver { loaded, kept } = load_over(in_force, &texts, files, unusable);
-        let mut sources = former;
+        let before: Vec<Text> =
+            former.sources.iter().filter_map(|one| self.text(one).ok()).collect();
+        let LoadedOver { mut loaded, kept } = load_over(in_force, &before, texts, unusable);
+        self.lend(&mut loaded, &found.files);
+        let Files { sources: fresh, environment, unread } = found.files;
+        let mut sources = former.sources;
         sources.retain(|one| kept.contains(&one.name));
-        sources.extend(found.sources.into_iter().filter(|one| !kept.contains(&one.name)));
-        let hashes = hashes(&sources);
-        Ok(Fresh { in_force: InForce { loaded, hashes, unread: found.unread }, kept, sources })
+        sources.extend(fresh.into_iter().filter(|one| !kept.contains(&one.name)));
+        let in_force = InForce { loaded, hashes: hashes(&sources), unread: unread.clone() };
+        Ok(Fresh { in_force, kept, files: Files { sources, environment, unread } })
     }
 
     /// Writes what is to come into force, and returns the name of its index, for [`MEMO_KEY`].
@@ -158,15 +182,17 @@ impl Place {
     /// # Errors
     /// Those of writing to the run directory.
     pub fn prepare(&self, fresh: &Fresh, in_force: Option<&str>) -> io::Result<String> {
-        let lines: String = fresh.sources.iter().map(|one| self.index_line(one)).collect();
-        let name = format!("{BOOT_INDEX}-{}", hash(lines.as_bytes()));
+        let index = self.index(&fresh.files);
+        let name = format!("{BOOT_INDEX}-{}", hash(index.as_bytes()));
         let in_force = in_force.unwrap_or(BOOT_INDEX);
-        let former = self.read_kept(in_force).map(|(sources, _)| sources).unwrap_or_default();
-        self.keep(&fresh.sources, &fresh.in_force.unread, &name)?;
-        let sources = fresh.sources.iter().chain(&former);
-        let mut needed: BTreeSet<String> =
-            sources.map(|one| format!("{}.toml", one.hash)).collect();
-        needed.extend([name.clone(), in_force.to_owned()]);
+        let former = self.read_kept(in_force).unwrap_or_default();
+        self.keep(&fresh.files, &name)?;
+        let mut needed = BTreeSet::from([name.clone(), in_force.to_owned()]);
+        for files in [&fresh.files, &former] {
+            let lent = files.environment.iter().map(|(hash, _)| hash);
+            let hashes = files.sources.iter().map(|one| &one.hash).chain(lent);
+            needed.extend(hashes.map(|hash| format!("{hash}.toml")));
+        }
         for entry in std::fs::read_dir(&self.kept)?.flatten() {
             if entry.file_name().to_str().is_none_or(|file| !needed.contains(file)) {
                 // What is left over costs a few KiB until the next reload.
@@ -189,10 +215,10 @@ impl Place {
         }
     }
 
-    fn understand(&self, sources: Vec<Source>, unread: Vec<String>) -> InForce {
+    fn understand(&self, files: Files) -> InForce {
         let mut texts = Vec::new();
         let mut broken = Vec::new();
-        for source in &sources {
+        for source in &files.sources {
             match self.text(source) {
                 Ok(text) => texts.push(text),
                 Err(problem) => broken.push((source.name.clone(), problem)),
@@ -203,7 +229,35 @@ impl Place {
             loaded.problems.push(problem.clone());
             loaded.broken.insert(name, problem);
         }
-        InForce { loaded, hashes: hashes(&sources), unread }
+        self.lend(&mut loaded, &files);
+        InForce { loaded, hashes: hashes(&files.sources), unread: files.unread }
+    }
+
+    /// Gives all apps what the host lends them, if that can be read.
+    fn lend(&self, loaded: &mut Loaded, files: &Files) {
+        let Some((_, bytes)) = &files.environment else { return };
+        let label = self.environment.display().to_string();
+        let variables = match str::from_utf8(bytes) {
+            Ok(text) => service::definition::parse_environment(&label, text),
+            Err(error) => Err(vec![not_text(label, &error)]),
+        };
+        match variables {
+            Ok(variables) => loaded.lend(&variables),
+            Err(problems) => loaded.problems.extend(problems),
+        }
+    }
+
+    /// What the host lends to all apps, if it does.
+    fn read_environment(&self, found: &mut Found) -> Result<(), String> {
+        match read_capped(&self.environment, FILE_BYTES_MAX as u64) {
+            Ok(bytes) => found.files.environment = Some((hash(&bytes), bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let path = self.environment.display();
+                return Err(format!("{path}: cannot be read: {error}"));
+            }
+        }
+        Ok(())
     }
 
     /// All `NAME.toml` of a directory in the order of their names, and what stands in the way.
@@ -223,22 +277,24 @@ impl Place {
             }
             match path.file_stem().and_then(|stem| stem.to_str()) {
                 Some(name) => names.push(name.to_owned()),
-                None => found.unread.push(format!("{}: its name is not UTF-8", path.display())),
+                None => {
+                    found.files.unread.push(format!("{}: its name is not UTF-8", path.display()))
+                }
             }
         }
         names.sort();
-        let room = SERVICES_MAX.saturating_sub(found.sources.len());
+        let room = SERVICES_MAX.saturating_sub(found.files.sources.len());
         if names.len() > room {
             let (from, left) = (from.display(), names.len() - room);
             let line = format!("{from}: {left} files above the limit of {SERVICES_MAX}");
-            found.unread.push(line);
+            found.files.unread.push(line);
             names.truncate(room);
         }
         for name in names {
             let path = from.join(format!("{name}.toml"));
             match read_capped(&path, FILE_BYTES_MAX as u64 + 1) {
                 Ok(bytes) => {
-                    found.sources.push(Source { hash: hash(&bytes), name, folder, bytes });
+                    found.files.sources.push(Source { hash: hash(&bytes), name, folder, bytes });
                 }
                 Err(error) => {
                     found.unreadable.push((name, folder, format!("cannot be read: {error}")));
@@ -248,26 +304,32 @@ impl Place {
         Ok(())
     }
 
-    fn index_line(&self, source: &Source) -> String {
-        format!("service {} {} {}\n", source.folder, source.hash, source.name)
+    fn index(&self, files: &Files) -> String {
+        let mut index = format!("owner {}\n", self.owner);
+        // Writing to a string cannot fail.
+        for Source { name, folder, hash, .. } in &files.sources {
+            let _ = writeln!(index, "service {folder} {hash} {name}");
+        }
+        if let Some((hash, _)) = &files.environment {
+            let _ = writeln!(index, "environment {hash}");
+        }
+        for line in &files.unread {
+            let _ = writeln!(index, "unread {}", line.replace('\n', " "));
+        }
+        index
     }
 
     /// Writes every file, then the index: it is there only if all it names is.
-    fn keep(&self, sources: &[Source], unread: &[String], name: &str) -> io::Result<()> {
+    fn keep(&self, files: &Files, name: &str) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         std::fs::create_dir_all(&self.kept)?;
         // What is in a definition may be meant for root alone, as its own file's mode may say.
         std::fs::set_permissions(&self.kept, std::fs::Permissions::from_mode(0o700))?;
-        let mut index = format!("owner {}\n", self.owner);
-        for source in sources {
-            self.replace(&format!("{}.toml", source.hash), &source.bytes)?;
-            index.push_str(&self.index_line(source));
+        let sources = files.sources.iter().map(|one| (&one.hash, &one.bytes));
+        for (hash, bytes) in sources.chain(files.environment.iter().map(|(h, b)| (h, b))) {
+            self.replace(&format!("{hash}.toml"), bytes)?;
         }
-        for line in unread {
-            // Writing to a string cannot fail.
-            let _ = writeln!(index, "unread {}", line.replace('\n', " "));
-        }
-        self.replace(name, index.as_bytes())
+        self.replace(name, self.index(files).as_bytes())
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -277,32 +339,43 @@ impl Place {
     }
 
     /// What an earlier supervisor of this PID 1 kept; `None` if there was none.
-    fn read_kept(&self, name: &str) -> Option<(Vec<Source>, Vec<String>)> {
+    fn read_kept(&self, name: &str) -> Option<Files> {
         let index = read_capped(&self.kept.join(name), INDEX_BYTES_MAX).ok()?;
         let index = String::from_utf8(index).ok()?;
         let mut lines = index.lines();
         if lines.next()?.strip_prefix("owner ")? != self.owner {
             return None;
         }
-        let (mut sources, mut unread) = (Vec::new(), Vec::new());
+        let mut files = Files::default();
         for line in lines {
-            if let Some(line) = line.strip_prefix("unread ") {
-                unread.push(line.to_owned());
-                continue;
+            let (word, rest) = line.split_once(' ')?;
+            match word {
+                "unread" => files.unread.push(rest.to_owned()),
+                "environment" => {
+                    files.environment = Some((rest.to_owned(), self.read_hashed(rest)?));
+                }
+                "service" => {
+                    let (folder, rest) = rest.split_once(' ')?;
+                    let folder = folder.parse().ok().filter(|folder| *folder < self.from.len())?;
+                    let (hash, name) = rest.split_once(' ')?;
+                    let bytes = self.read_hashed(hash)?;
+                    let (name, hash) = (name.to_owned(), hash.to_owned());
+                    files.sources.push(Source { name, folder, hash, bytes });
+                }
+                _ => return None,
             }
-            let (folder, rest) = line.strip_prefix("service ")?.split_once(' ')?;
-            let folder = folder.parse().ok().filter(|folder| *folder < self.from.len())?;
-            let (hash, name) = rest.split_once(' ')?;
-            let path = self.kept.join(format!("{hash}.toml"));
-            let bytes = read_capped(&path, FILE_BYTES_MAX as u64 + 1).ok()?;
-            if self::hash(&bytes) != hash {
-                tracing::error!("{}: is not what was written there", path.display());
-                return None;
-            }
-            let (name, hash) = (name.to_owned(), hash.to_owned());
-            sources.push(Source { name, folder, hash, bytes });
         }
-        Some((sources, unread))
+        Some(files)
+    }
+
+    fn read_hashed(&self, hash: &str) -> Option<Vec<u8>> {
+        let path = self.kept.join(format!("{hash}.toml"));
+        let bytes = read_capped(&path, FILE_BYTES_MAX as u64 + 1).ok()?;
+        if self::hash(&bytes) != hash {
+            tracing::error!("{}: is not what was written there", path.display());
+            return None;
+        }
+        Some(bytes)
     }
 }
 
@@ -365,7 +438,8 @@ mod tests {
             let from = ["image", "runtime"].map(|name| directory.path().join(name));
             std::fs::create_dir(&from[0]).expect("services");
             let kept = directory.path().join("kept");
-            let place = Place { from, kept, owner: "1 5".to_owned() };
+            let environment = directory.path().join("environment.toml");
+            let place = Place { from, environment, kept, owner: "1 5".to_owned() };
             Self { _directory: directory, place }
         }
 
@@ -433,6 +507,30 @@ mod tests {
         assert!(loaded.definitions["cron"].source.contains("runtime"));
         let [problem] = &loaded.problems[..] else { panic!("{:?}", loaded.problems) };
         assert!(problem.file.contains("runtime") && problem.message.contains("second"));
+    }
+
+    /// What the host lends is every app's that does not say otherwise, from the next reload on; a
+    /// mistake in it is told and lends nothing.
+    #[test]
+    fn apps_are_lent_variables() {
+        let stage = Stage::new();
+        let place = &stage.place;
+        stage.write(0, "web.toml", b"[app]\nenvironment.A = 'own'\n");
+        stage.write(0, "cron.toml", TRUE);
+        let first = place.load(None).expect("first").loaded;
+        let lend = |text: &str| std::fs::write(&place.environment, text).expect("write");
+        lend("[environment]\nA = 'lent'\nB = 'lent'\n");
+        assert_eq!(place.load(None).expect("kept").loaded, first);
+        let fresh = place.reload(&first, None).expect("reload");
+        let name = place.prepare(&fresh, None).expect("prepare");
+        let loaded = place.load(Some(&name)).expect("load").loaded;
+        assert_eq!(loaded, fresh.in_force.loaded);
+        let environment = &loaded.apps["web"].template.environment;
+        assert_eq!((environment["A"].as_str(), environment["B"].as_str()), ("own", "lent"));
+        assert_eq!(loaded.definitions["cron"].environment.len(), 0);
+        lend("[environment]\nA = 5\n");
+        let broken = place.reload(&loaded, Some(&name)).expect("reload").in_force.loaded;
+        assert_eq!((broken.problems.len(), &broken.apps), (1, &first.apps));
     }
 
     /// What a reload prepares is in force once PID 1 remembers it, and not before. What is broken,

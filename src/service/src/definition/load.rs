@@ -1,6 +1,6 @@
 //! All definitions of a host together: names, and what each says of the others.
 
-use super::read::{Fault, File, Section};
+use super::read::{Fault, File};
 use super::sections::{self, Names};
 use super::{Definition, Loaded, apps};
 use crate::app::{App, Side, Task};
@@ -9,7 +9,6 @@ use crate::limits::{APP_NAME_BYTES_MAX, FILE_BYTES_MAX, NAME_BYTES_MAX, SERVICES
 use crate::nearest::nearest;
 use crate::problem::{Place, Problem, Severity};
 use std::collections::{BTreeMap, BTreeSet};
-use toml::de::DeTable;
 
 /// What a file defines.
 enum Found {
@@ -85,14 +84,7 @@ fn read(file: &mut File) -> Option<(Found, Names)> {
         file.fault_whole(Fault::new(message, format!("write at most {FILE_BYTES_MAX}")));
         return None;
     }
-    let (root, errors) = DeTable::parse_recoverable(file.text);
-    if !errors.is_empty() {
-        for error in &errors {
-            file.fault_toml(error, &(0..0), "see https://toml.io");
-        }
-        return None;
-    }
-    let mut root = Section::new("", root.span(), root.into_inner());
+    let mut root = file.root()?;
     let app = root.section(file, "app");
     let service = root.section(file, "service");
     let found = match (app, service) {
@@ -118,6 +110,29 @@ fn read(file: &mut File) -> Option<(Found, Names)> {
     };
     root.finish(file);
     found
+}
+
+/// Reads what a host lends to all its apps: `[environment]`, variables as in a definition.
+///
+/// # Errors
+/// All problems found, sorted by place.
+pub fn parse_environment(
+    file_label: &str,
+    text: &str,
+) -> Result<BTreeMap<String, String>, Vec<Problem>> {
+    let mut file = File::new(file_label, text);
+    let variables = file.root().map(|mut root| {
+        let variables = sections::environment(&mut file, &mut root);
+        root.finish(&mut file);
+        variables
+    });
+    match variables {
+        Some(variables) if file.problems.is_empty() => Ok(variables),
+        _ => {
+            file.problems.sort();
+            Err(file.problems)
+        }
+    }
 }
 
 /// Why `name` cannot name a service, which also names a cgroup, a socket and files.

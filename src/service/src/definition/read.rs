@@ -16,33 +16,62 @@ const PROBLEMS_MAX: usize = 64;
 
 /// What is wrong with a value, and what to write instead.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub struct Fault {
+    /// What is wrong.
     pub message: String,
+    /// What to write instead.
     pub suggestion: String,
 }
 
 impl Fault {
+    /// Of these words.
     pub fn new(message: impl Into<String>, suggestion: impl Into<String>) -> Self {
         Self { message: message.into(), suggestion: suggestion.into() }
     }
 }
 
 /// A value that is written as a string of its own grammar.
-pub(super) trait Written: Sized {
+pub trait Written: Sized {
     /// How one is written, for somebody who wrote something else.
     const EXAMPLE: &'static str;
 
+    /// Reads one.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
     fn read(text: &str) -> Result<Self, Fault>;
 }
 
 /// A file, and what was found wrong with it so far.
-pub(super) struct File<'t> {
+#[derive(Debug)]
+pub struct File<'t> {
+    /// Its name in messages.
     pub label: &'t str,
+    /// What is in it.
     pub text: &'t str,
+    /// In the order in which they were found.
     pub problems: Vec<Problem>,
 }
 
-impl File<'_> {
+impl<'t> File<'t> {
+    /// Nothing is wrong with it yet.
+    #[must_use]
+    pub fn new(label: &'t str, text: &'t str) -> Self {
+        Self { label, text, problems: Vec::new() }
+    }
+
+    /// The whole file as a table; none if it is no TOML.
+    pub fn root(&mut self) -> Option<Section<'t>> {
+        let (root, errors) = DeTable::parse_recoverable(self.text);
+        if errors.is_empty() {
+            return Some(Section::new("", root.span(), root.into_inner()));
+        }
+        for error in &errors {
+            self.fault_toml(error, &(0..0), "see https://toml.io");
+        }
+        None
+    }
+
     /// Says what is wrong at a span of bytes.
     pub fn fault(&mut self, span: &Range<usize>, fault: Fault) {
         let place = Place::of(self.text, span.start);
@@ -77,7 +106,8 @@ impl File<'_> {
 }
 
 /// A table being read: asking for a key takes it out.
-pub(super) struct Section<'t> {
+#[derive(Debug)]
+pub struct Section<'t> {
     path: String,
     span: Range<usize>,
     entries: DeTable<'t>,
@@ -85,6 +115,7 @@ pub(super) struct Section<'t> {
 }
 
 impl<'t> Section<'t> {
+    /// A table, the name it goes by, and where it stands.
     pub fn new(path: impl Into<String>, span: Range<usize>, entries: DeTable<'t>) -> Self {
         Self { path: path.into(), span, entries, known: Vec::new() }
     }
@@ -160,6 +191,26 @@ impl<'t> Section<'t> {
         let path = path.trim_start_matches('.');
         file.fault(&span, Fault::new(format!("{key} is not a table"), format!("write [{path}]")));
         None
+    }
+
+    /// The tables `[this.NAME]` with their names; whatever else is in it is a problem.
+    pub fn named(self, file: &mut File) -> Vec<(Spanned<String>, Section<'t>)> {
+        let mut sections = Vec::new();
+        for (key, value) in self.entries {
+            let (name, span) = (key.get_ref().to_string(), value.span());
+            let path = format!("{}.{name}", self.path);
+            match value.into_inner() {
+                DeValue::Table(table) => {
+                    let section = Section::new(path, span, table);
+                    sections.push((Spanned::new(key.span(), name), section));
+                }
+                _ => {
+                    let cure = format!("write [{}]", path.trim_start_matches('.'));
+                    file.fault(&span, Fault::new(format!("{name} is not a table"), cure));
+                }
+            }
+        }
+        sections
     }
 
     /// The tables of `[[key]]`.

@@ -93,7 +93,7 @@ fn exec(file: &mut File, section: &mut Section) -> Vec<String> {
 }
 
 /// A list of strings, capped in number and length, without NULs (execve(2) ends them there).
-pub(super) fn strings(
+pub fn strings(
     file: &mut File,
     section: &mut Section,
     key: &'static str,
@@ -165,7 +165,8 @@ fn groups(file: &mut File, section: &mut Section) -> Vec<String> {
         .collect()
 }
 
-fn environment(file: &mut File, section: &mut Section) -> BTreeMap<String, String> {
+/// `environment = { NAME = "value" }`; empty if the key is missing.
+pub fn environment(file: &mut File, section: &mut Section) -> BTreeMap<String, String> {
     let cure = "write environment = { NAME = \"value\" }";
     let mut variables = BTreeMap::new();
     let Some(value) = section.raw("environment") else { return variables };
@@ -227,7 +228,8 @@ fn oom_score_adjust(file: &mut File, section: &mut Section) -> i16 {
     number.and_then(|number| i16::try_from(number).ok()).unwrap_or(0)
 }
 
-pub(super) fn duration(file: &mut File, section: &mut Section, key: &'static str) -> Option<u64> {
+/// A time, in milliseconds: `"30s"`.
+pub fn duration(file: &mut File, section: &mut Section, key: &'static str) -> Option<u64> {
     section.written(file, key).map(|duration: Duration| duration.0)
 }
 

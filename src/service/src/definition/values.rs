@@ -6,7 +6,7 @@ use crate::limits::DURATION_MS_MAX;
 use crate::nearest::nearest;
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Fault> {
+pub fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Fault> {
     if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
         return Ok(*value);
     }
