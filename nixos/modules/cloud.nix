@@ -40,6 +40,10 @@ in
   };
   config = mkIf cfg.enable {
     rollinit.agent.enable = true;
+    # When the host leaves its Auto Scaling group, the agent stays until all others have stopped and
+    # then tells the group (WITHIN_MAX in src/agent/src/notices/machine.rs). At any other time it
+    # ends at once.
+    rollinit.services.rollinit-agent.stop.timeout = "10m";
     rollinit.agent.settings.cloud = {
       inherit (cfg) region endpoint endpoints proxy metadata;
       # Written in any case: an empty section would not be.

@@ -22,13 +22,17 @@ mod ec2;
 mod ids;
 mod journal;
 mod limits;
+mod notices;
 mod options;
 mod peers;
 mod prober;
 mod standing;
 mod supervisor;
+mod system;
 
+use notices::Watch;
 use options::{Asked, Options};
+use std::cell::OnceCell;
 use std::error::Error;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
@@ -108,6 +112,7 @@ fn say(text: &str) -> ExitCode {
 async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = listener(&options)?;
+    let watch = Rc::new(OnceCell::new());
     let started = async {
         let journal = journal::Journal::open(&options.state)?;
         let found = journal.load()?;
@@ -132,15 +137,23 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         // Before all that waits: services wait for their secrets.
         tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
         if let Some(ec2) = tools.ec2.clone() {
-            tokio::task::spawn_local(ec2::run(ec2, Rc::clone(&tools)));
+            tokio::task::spawn_local(ec2::run(ec2.clone(), Rc::clone(&tools)));
+            let notices = watch.get_or_init(|| Rc::new(Watch::new(ec2, Rc::clone(&tools))));
+            let notices = Rc::clone(notices);
+            tokio::task::spawn_local(async move { notices.run().await });
         }
         let limits = limits_of(&tools.supervisor).await;
-        let agent = agent::Agent::start(tools, found.records).await;
+        let (root, run, state) = (&options.root, &options.run, &options.state);
+        let system = system::System::start(&tools, root, run, state, config.system).await;
+        let agent = agent::Agent::start(tools, system, found.records).await;
         Ok::<_, Box<dyn Error>>((agent, limits))
     };
     let (agent, limits) = tokio::select! {
         started = started => started?,
-        _ = terminate.recv() => return Ok(()),
+        _ = terminate.recv() => {
+            farewell(&watch).await;
+            return Ok(());
+        }
     };
     let identify: Rc<control::server::Identify> =
         Rc::new(move |stream| peers::identify(stream, &limits));
@@ -150,8 +163,16 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         ended = control => Err(format!("the control socket: {:?}", ended.err()).into()),
         _ = terminate.recv() => {
             tracing::info!("SIGTERM: ends; swaps under way go on when it is started again");
+            farewell(&watch).await;
             Ok(())
         }
+    }
+}
+
+/// What is left to be done for others before this process ends.
+async fn farewell(watch: &OnceCell<Rc<Watch>>) {
+    if let Some(watch) = watch.get() {
+        watch.farewell().await;
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::limits::{AWAY_SAID_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS};
 use control::client::{CallError, Client, TaskRequest};
-use control::types::{App, Credential, Task, TaskEnd};
+use control::types::{App, Credential, ServiceStatus, Task, TaskEnd};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -136,6 +136,34 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Tells how all services are, now and after each event, for as long as it is polled.
+    pub async fn watch_services(&self, mut tell: impl AsyncFnMut(Vec<ServiceStatus>)) {
+        let mut patience = Patience::new();
+        loop {
+            let error = match self.watch_services_once(&mut tell, &mut patience).await {
+                Ok(()) => "it ended the feed of events".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            patience.rest(&error).await;
+        }
+    }
+
+    async fn watch_services_once(
+        &self,
+        tell: &mut impl AsyncFnMut(Vec<ServiceStatus>),
+        patience: &mut Patience,
+    ) -> Result<(), CallError> {
+        // The feed comes first, so that nothing happens between it and a look.
+        let mut feed = Client::connect(&self.socket).await?;
+        let mut client = Client::connect(&self.socket).await?;
+        let mut events = feed.events(true).await?;
+        while events.next().await?.is_some() {
+            *patience = Patience::new();
+            tell(client.status(None).await?.services).await;
+        }
+        Ok(())
+    }
+
     /// Tells which credentials there are to be, now and at each change, for as long as it is
     /// polled.
     pub async fn watch_credentials(&self, mut tell: impl FnMut(Vec<Credential>)) {
@@ -161,6 +189,34 @@ impl Supervisor {
             tell(reply.credentials);
         }
         Ok(())
+    }
+
+    /// Waits until nobody but this process is still on the way down: who is up then waits for it.
+    pub async fn until_alone(&self) {
+        let mut patience = Patience::new();
+        loop {
+            match self.until_alone_once().await {
+                Ok(true) => return,
+                Ok(false) => patience.rest("it ended the watch").await,
+                Err(error) => patience.rest(&error.to_string()).await,
+            }
+        }
+    }
+
+    /// False if the supervisor ended the watch before.
+    async fn until_alone_once(&self) -> Result<bool, CallError> {
+        let mut client = Client::connect(&self.socket).await?;
+        let mut asked = Client::connect(&self.socket).await?;
+        let mut events = client.events(true).await?;
+        loop {
+            let status = asked.status(None).await?;
+            if !crate::notices::is_anybody_stopping(&status, std::process::id()) {
+                return Ok(true);
+            }
+            if events.next().await?.is_none() {
+                return Ok(false);
+            }
+        }
     }
 
     /// Runs a task to its end, and renews its lease meanwhile. Dropping this stops the renewals:

@@ -197,9 +197,9 @@ impl Imds {
     /// # Errors
     /// The service does not answer, or not with a notice.
     pub async fn spot_notice(&self) -> Result<Option<SpotNotice>> {
-        const PATH: &str = "spot/instance-action";
-        let text = self.get(PATH).await?;
-        text.map(|text| documents::read(PATH, &text)).transpose()
+        const PATH: &str = "meta-data/spot/instance-action";
+        let document = self.document(PATH, limits::METADATA_BYTES_MAX).await?;
+        document.map(|document| documents::spot_notice(PATH, &document)).transpose()
     }
 
     /// When EC2 said that this spot instance is at risk, if it did.

@@ -43,13 +43,29 @@ pub enum SpotAction {
 }
 
 /// A spot interruption (`spot/instance-action`).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpotNotice {
     /// What happens.
     pub action: SpotAction,
     /// When, at the earliest.
-    #[serde(deserialize_with = "crate::time::deserialize")]
     pub time: SystemTime,
+    /// How long until then, by the service's own clock where it tells the time.
+    pub remaining: Duration,
+}
+
+#[derive(Deserialize)]
+struct SpotDocument {
+    action: SpotAction,
+    #[serde(deserialize_with = "crate::time::deserialize")]
+    time: SystemTime,
+}
+
+/// Reads a spot interruption.
+pub(super) fn spot_notice(path: &str, document: &Document) -> Result<SpotNotice> {
+    let text = String::from_utf8_lossy(&document.bytes);
+    let SpotDocument { action, time } = read(path, &text)?;
+    let now = document.date.unwrap_or_else(SystemTime::now);
+    Ok(SpotNotice { action, time, remaining: time.duration_since(now).unwrap_or_default() })
 }
 
 /// A rebalance recommendation (`events/recommendations/rebalance`).
