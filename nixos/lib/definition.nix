@@ -22,7 +22,8 @@ let
 
   isTable = value: isAttrs value && !(value ? outPath);
   isEmpty = value: value == null || value == [ ] || (isTable value && attrNames value == [ ]);
-  # Attributes named by hosts and people keep their names: environment variables, an app's sockets.
+  # Attributes named by hosts and people keep their names: environment variables, credentials, an
+  # app's sockets.
   clean = value:
     if isTable value then
       listToAttrs (filter (pair: !isEmpty pair.value) (map (name: {
@@ -30,6 +31,7 @@ let
         value =
           if name == "environment" then dropEmpty value.${name}
           else if name == "listen" && isTable value.listen then mapAttrs (_: clean) value.listen
+          else if name == "credentials" then mapAttrs (_: clean) value.credentials
           else clean value.${name};
       }) (attrNames value)))
     else if isList value then map clean value

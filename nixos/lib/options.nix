@@ -55,6 +55,7 @@ rec {
     pidsMax = optional amount "pids.max of its cgroup.";
     memoryMax = optional amount "memory.max of its cgroup, in bytes.";
     memoryHigh = optional amount "memory.high of its cgroup, in bytes.";
+    swapMax = optional amount "memory.swap.max of its cgroup, in bytes.";
     cpuWeight = optional types.int "cpu.weight of its cgroup, 1 to 10,000.";
   } // listToAttrs (map (key: {
     name = key;
@@ -63,6 +64,17 @@ rec {
     "cpu" "fsize" "data" "stack" "core" "rss" "nproc" "nofile" "memlock" "as" "locks"
     "sigpending" "msgqueue" "nice" "rtprio" "rttime"
   ]);
+  # Where a secret comes from; it becomes a file below $CREDENTIALS_DIRECTORY. Never the secret.
+  credential = types.submodule {
+    options = {
+      # A string: a path of Nix would be copied into the store, where everybody can read it.
+      path = optional (types.strMatching "/.*") "A file of the host, read at each start.";
+      ssm = optional (types.strMatching "[A-Za-z0-9_./:-]+") "A parameter of SSM.";
+      onChange = optional (types.enum [ "none" "restart" "signal" ])
+        "What its run is told when SSM has a new one; default: none.";
+      signal = optional types.str "What onChange = \"signal\" sends; default: SIGHUP.";
+    };
+  };
   # Of a socket, beside its name and its TCP address.
   socket = {
     tcp = optional types.str "Address and port, as \"[::]:8080\" or \"127.0.0.1:8080\".";
@@ -102,6 +114,11 @@ rec {
     requires = list name "It starts only when these are ready.";
     wants = list name "Starting it by hand starts these too.";
     imds = optional types.bool "Whether its user may reach the cloud's metadata service.";
+    credentials = mkOption {
+      type = types.attrsOf credential;
+      default = { };
+      description = "Secrets that it gets as files below $CREDENTIALS_DIRECTORY, by name.";
+    };
     ready = group ready "When it counts as ready.";
     restart = group restart "What happens when it ends.";
     stop = group stop "How it is stopped.";

@@ -12,6 +12,7 @@ let
       parallel-narinfos = cfg.fetch.parallelNarinfos;
       parallel-nars = cfg.fetch.parallelNars;
     };
+    credentials = lib.filterAttrs (_: value: value != null) cfg.credentials;
   };
 in
 {
@@ -36,6 +37,8 @@ in
       parallelNarinfos = optional types.int "Descriptions of paths that are asked for at once.";
       parallelNars = optional types.int "Paths that are fetched at once.";
     };
+    credentials.poll = optional functions.options.duration
+      "Time between two questions whether a secret of SSM changed; default: 60s.";
     settings = mkOption {
       type = types.attrsOf types.unspecified;
       default = { };
@@ -62,7 +65,8 @@ in
         listen = [ { name = "varlink"; unix = "/run/rollinit/agent"; mode = "0666"; } ];
         # Whoever waits for a swap waits for the agent.
         restart = { policy = "always"; backoffMax = "2s"; };
-        limits.cpuWeight = 1000;
+        # Credentials of services pass through it.
+        limits = { cpuWeight = 1000; swapMax = 0; };
       };
     };
   };

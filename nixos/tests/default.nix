@@ -149,6 +149,17 @@ in
         name = "x"
       '';
     };
+    # The name is a file's and stays as it is; what is not said is not written.
+    credentialsKeepTheirNames = {
+      actual = (fromTOML (withoutContext (fileOf "web" (system (web {
+        credentials.dbPassword = { ssm = "/shop/db"; onChange = "signal"; };
+        credentials.tls.path = "/etc/ssl/key";
+      }))))).service.credentials;
+      expected = {
+        dbPassword = { ssm = "/shop/db"; on-change = "signal"; };
+        tls.path = "/etc/ssl/key";
+      };
+    };
     # Nix's own TOML reader is the independent judge; nulls are the one thing left out.
     tomlRoundTrip = { actual = fromTOML (toTOML tricky); expected = read; };
 

@@ -55,6 +55,7 @@
       pidsMax = 100;
       memoryMax = "512M";
       memoryHigh = "400M";
+      swapMax = 0;
       cpuWeight = 200;
       cpu = "infinity"; fsize = "1G"; data = "infinity"; stack = "8M"; core = 0; rss = "infinity";
       nproc = 100; nofile = { soft = 1024; hard = 4096; }; memlock = "64K"; as = "infinity";
@@ -66,6 +67,7 @@
     caches = [ "https://cache.example.org" ];
     keys = [ "cache.example.org-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" ];
     fetch = { parallelNarinfos = 8; parallelNars = 4; };
+    credentials.poll = "5m";
   };
   rollinit.cloud = {
     enable = true;
@@ -92,6 +94,10 @@
     umask = "0027";
     oomScoreAdjust = -100;
     imds = false;
+    credentials = {
+      dbPassword = { ssm = "/shop/database"; onChange = "signal"; signal = "SIGUSR1"; };
+      tls.path = "/etc/ssl/shop.key";
+    };
     after = [ "web" ];
     before = [ "last" ];
     requires = [ "database" ];

@@ -156,7 +156,7 @@ pub fn from_ssm() -> Result<()> {
     let waiting = scene.host.wait_service("job", "says what it waits for", |job| {
         problems(job).contains("the credential late (SSM parameter /shop/late): SSM has no such")
     })?;
-    ensure!(waiting["state"] == "waiting", "{waiting}");
+    ensure!(waiting["state"] == "blocked", "{waiting}");
     let shown = scene.host.must(&["secrets"])?;
     ensure!(shown.contains("missing ssm /shop/late"), "{shown}");
     scene.put("/shop/late", LATE)?;

@@ -254,6 +254,8 @@ pub struct Limits {
     pub memory_max_bytes: Option<u64>,
     /// `memory.high` of its cgroup in bytes; none: no limit.
     pub memory_high_bytes: Option<u64>,
+    /// `memory.swap.max` of its cgroup in bytes; none: no limit.
+    pub swap_max_bytes: Option<u64>,
     /// `cpu.weight` of its cgroup, 1 to 10,000.
     pub cpu_weight: u16,
 }
@@ -315,6 +317,7 @@ impl Default for Limits {
             pids_max: Some(crate::limits::PIDS_MAX_DEFAULT),
             memory_max_bytes: None,
             memory_high_bytes: None,
+            swap_max_bytes: None,
             cpu_weight: 100,
         }
     }

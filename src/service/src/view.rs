@@ -58,7 +58,7 @@ pub struct LastEnd {
 pub enum State {
     /// It will start once what it is ordered after has started.
     Waiting,
-    /// What it requires will not come up unless somebody helps.
+    /// What it requires will not come up unless somebody helps, or a credential cannot be had.
     Blocked,
     /// Its run was asked for and is not ready yet.
     Starting,
@@ -101,6 +101,37 @@ impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.word())
     }
+}
+
+/// How a service first came up. Times are `CLOCK_MONOTONIC` in nanoseconds; one that is not there
+/// has not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The service, or the app.
+    pub name: String,
+    /// How far it is.
+    pub state: WayState,
+    /// Those that it starts after, whether they are defined or not.
+    pub after: Vec<String>,
+    /// Since when it was to come up.
+    pub waiting_ns: u64,
+    /// When its first run was asked for.
+    pub starting_ns: Option<u64>,
+    /// When a program of it first ran.
+    pub started_ns: Option<u64>,
+    /// When it was first ready; of a oneshot, when it had done its work.
+    pub ready_ns: Option<u64>,
+}
+
+/// How far the first way up of a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayState {
+    /// It was ready once.
+    Ready,
+    /// It waits, or starts.
+    Coming,
+    /// It was tried, and has not been ready so far; or it was stopped before.
+    Failed,
 }
 
 /// The end of the machine, while it is under way.

@@ -190,6 +190,7 @@ fn a_problem_is_said_and_holds_up_nobody_else() {
     host.told.clear();
     host.step(told("web", &present, &denied, &[]));
     assert!(!host.told.iter().any(|told| told == line), "said twice: {:?}", host.told);
+    assert_eq!(host.view("web").state, service::State::Blocked);
     let problem = &host.view("web").problems[0];
     assert!(problem.ends_with("license): AccessDenied: allow ssm:GetParameters"), "{problem}");
     let key = "web".to_owned();

@@ -97,6 +97,7 @@ fn every_key() {
         pids-max = "infinity"
         memory-max = "512M"
         memory-high = 1024
+        swap-max = 0
         cpu-weight = 200
         nofile = 65536
         core = "infinity"
@@ -127,6 +128,7 @@ fn every_key() {
     assert_eq!((limits.pids_max, limits.cpu_weight), (None, 200));
     assert_eq!(limits.memory_max_bytes, Some(512 << 20));
     assert_eq!(limits.memory_high_bytes, Some(1024));
+    assert_eq!(limits.swap_max_bytes, Some(0));
     let limit = |resource, soft, hard| ResourceLimit { resource, soft, hard };
     let expected =
         [limit(3, 8 << 20, u64::MAX), limit(4, u64::MAX, u64::MAX), limit(7, 65_536, 65_536)];

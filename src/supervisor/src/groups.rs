@@ -167,6 +167,12 @@ fn write_limits(group: &Group, limits: &Limits) -> io::Result<BTreeSet<&'static 
         ("pids", "pids.max", number(limits.pids_max), limits.pids_max.is_some()),
         ("memory", "memory.high", number(limits.memory_high_bytes), memory_limited),
         ("memory", "memory.max", number(limits.memory_max_bytes), memory_limited),
+        (
+            "memory swap",
+            "memory.swap.max",
+            number(limits.swap_max_bytes),
+            limits.swap_max_bytes.is_some(),
+        ),
         // One process of a service killed for memory leaves a service nobody tested.
         ("memory", OOM_GROUP, "1".to_owned(), memory_limited),
         ("cpu", "cpu.weight", limits.cpu_weight.to_string(), limits.cpu_weight != 100),

@@ -36,6 +36,7 @@ pub(super) fn limits(file: &mut File, service: &mut Section) -> Limits {
     limits.pids_max = pids_max.unwrap_or(Some(PIDS_MAX_DEFAULT));
     limits.memory_max_bytes = amount(file, &mut section, "memory-max", true).flatten();
     limits.memory_high_bytes = amount(file, &mut section, "memory-high", true).flatten();
+    limits.swap_max_bytes = amount(file, &mut section, "swap-max", true).flatten();
     let weight = integer(file, &mut section, "cpu-weight", 1..=10_000);
     limits.cpu_weight = weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(100);
     for (key, resource, is_size) in RESOURCES {

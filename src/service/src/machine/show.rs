@@ -83,6 +83,7 @@ impl Machine {
             Phase::Idle if self.lacks_closure(key) => State::Waiting,
             Phase::Idle => match self.gate(key) {
                 Gate::Never(_) => State::Blocked,
+                Gate::Wait(_) if self.credentials_fail(key) => State::Blocked,
                 Gate::Go | Gate::Wait(_) => State::Waiting,
             },
             Phase::Starting { .. } => State::Starting,
