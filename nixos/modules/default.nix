@@ -14,8 +14,10 @@
   ./kernel.nix
   ./host-name.nix
   ./network.nix
+  ./volumes.nix
   ./chrony.nix
   ./packages.nix
   ./boot-loader.nix
+  ./boot-slots.nix
   ./build.nix
 ]

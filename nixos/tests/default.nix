@@ -413,6 +413,33 @@ in
         builds = true;
       };
     };
+    volumesAreWritten = {
+      actual =
+        let
+          config = system {
+            rollinit.volumes.data = { serial = "vol-1"; mountPoint = "/data"; options = [ "noatime" ]; };
+            rollinit.volumes.inner = { serial = "vol-2"; mountPoint = "/data/in"; make = false; };
+          };
+          file = fromTOML (withoutContext config.environment.etc."rollinit/volumes.toml".text);
+          service = fromTOML (withoutContext (fileOf "volume-inner" config));
+        in
+        {
+          inherit (file.volumes.data) serial mount-point file-system wait-s;
+          makes = builtins.length file.volumes.data.make;
+          never = file.volumes.inner.make or [ ];
+          inherit (service.service) kind requires;
+        };
+      expected = {
+        serial = "vol-1";
+        mount-point = "/data";
+        file-system = "ext4";
+        wait-s = 60;
+        makes = 7;
+        never = [ ];
+        kind = "notify";
+        requires = [ "volume-data" ];
+      };
+    };
     # Of NixOS's list only what implements systemd goes.
     baseModules = {
       actual = map (path: if builtins.isFunction path then "ours" else baseNameOf path)
@@ -548,6 +575,18 @@ in
     badHostName = failing
       "option networking.hostName: \"a_b\" is not a string matching"
       { networking.hostName = "a_b"; };
+    volumeWithoutDisk = failing
+      "rollinit.volumes.data: which disk is meant is not said, or twice; set serial or tag"
+      { rollinit.volumes.data.mountPoint = "/data"; };
+    volumeByTagAlone = failing
+      "rollinit.volumes.data.tag: nobody would ask EC2 for it"
+      { rollinit.volumes.data = { mountPoint = "/d"; tag = { key = "Name"; value = "x"; }; }; };
+    volumesOnOnePlace = failing
+      "rollinit.volumes: /d1 is the mountPoint of two volumes"
+      {
+        rollinit.volumes.a = { mountPoint = "/d1"; serial = "a"; };
+        rollinit.volumes.b = { mountPoint = "/d1"; serial = "b"; };
+      };
     tomlFunction = {
       value = toTOML { a.b = x: x; };
       message = "toTOML: a.b is a lambda; TOML has no such thing";

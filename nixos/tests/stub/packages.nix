@@ -22,6 +22,7 @@ in
   e2fsprogs = stub "e2fsprogs";
   pkgsStatic.e2fsprogs = stub "e2fsprogs-static";
   xfsprogs = stub "xfsprogs";
+  btrfs-progs = stub "btrfs-progs";
   util-linux = stub "util-linux";
   dosfstools = stub "dosfstools";
   mtools = stub "mtools";

@@ -22,6 +22,7 @@ mod switch;
 mod sysctl;
 mod tmpfiles;
 mod users;
+mod volume;
 
 use context::{Context, Request};
 use report::Report;
@@ -48,6 +49,7 @@ const TASKS: &[Task] = &[
     Task { name: "clock", purpose: "never earlier than it can be", run: clock::run },
     Task { name: "modules", purpose: "drivers for devices, also later ones", run: modules::run },
     Task { name: "modprobe", purpose: "load the modules that are named", run: modules::modprobe },
+    Task { name: "volume", purpose: "a data volume, made, mounted, grown", run: volume::run },
     Task { name: "switch", purpose: "become another system without a boot", run: switch::run },
 ];
 

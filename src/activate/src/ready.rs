@@ -15,13 +15,25 @@ pub fn say(status: &str) -> io::Result<bool> {
     say_to(std::env::var_os("NOTIFY_SOCKET"), status)
 }
 
+/// Tells the supervisor how it goes, before it is ready or when it ends.
+///
+/// # Errors
+/// Those of socket(2) and sendto(2).
+pub fn tell(status: &str) -> io::Result<bool> {
+    let status = status.replace('\n', " ");
+    send(std::env::var_os("NOTIFY_SOCKET"), &format!("STATUS={status}\n"))
+}
+
 fn say_to(socket: Option<OsString>, status: &str) -> io::Result<bool> {
+    send(socket, &format!("READY=1\nSTATUS={}\n", status.replace('\n', " ")))
+}
+
+fn send(socket: Option<OsString>, words: &str) -> io::Result<bool> {
     let Some(path) = socket.filter(|path| !path.is_empty()) else { return Ok(false) };
     let address = match path.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(&path)?,
     };
-    let words = format!("READY=1\nSTATUS={}\n", status.replace('\n', " "));
     UnixDatagram::unbound()?.send_to_addr(words.as_bytes(), &address)?;
     Ok(true)
 }

@@ -32,6 +32,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// The block of the mark in bytes.
 const BLOCK_BYTES: u64 = 4096;
 
+/// Logical sectors in bytes that disks have; a table that was written on one may lie on the other.
+const SECTORS_BYTES: [u64; 2] = [512, 4096];
+
 /// Smallest volume that can hold anything, in bytes.
 const VOLUME_BYTES_MIN: u64 = 1024 * 1024;
 
@@ -67,7 +70,7 @@ impl fmt::Display for Content {
 ///
 /// # Errors
 /// Those of reading it.
-pub fn look(volume: &(impl ReadAt + ?Sized), bytes: u64, sector_bytes: u64) -> io::Result<Content> {
+pub fn look(volume: &(impl ReadAt + ?Sized), bytes: u64) -> io::Result<Content> {
     if bytes < VOLUME_BYTES_MIN {
         return Ok(Content::Foreign(format!("no room: {bytes} bytes")));
     }
@@ -84,10 +87,14 @@ pub fn look(volume: &(impl ReadAt + ?Sized), bytes: u64, sector_bytes: u64) -> i
     if let Some(superblock) = found.pop() {
         return Ok(Content::Superblock(superblock));
     }
-    match table::read(volume, sector_bytes, bytes / sector_bytes.max(1)) {
-        Some(Table::Gpt(_)) => return Ok(Content::Foreign("a partition table (GPT)".to_owned())),
-        Some(Table::Dos(_)) => return Ok(Content::Foreign("a partition table (DOS)".to_owned())),
-        None => {}
+    let tables = SECTORS_BYTES.map(|sector| table::read(volume, sector, bytes / sector));
+    let words = match tables {
+        [Some(Table::Gpt(_)), _] | [_, Some(Table::Gpt(_))] => Some("a partition table (GPT)"),
+        [Some(Table::Dos(_)), _] | [_, Some(Table::Dos(_))] => Some("a partition table (DOS)"),
+        [None, None] => None,
+    };
+    if let Some(words) = words {
+        return Ok(Content::Foreign(words.to_owned()));
     }
     let ends = ENDS_BYTES.min(bytes);
     for start in [0, bytes - ends] {
@@ -155,7 +162,7 @@ mod tests {
     const MIB: usize = 1024 * 1024;
 
     fn content(volume: &[u8]) -> Content {
-        look(volume, volume.len() as u64, 512).expect("memory can be read")
+        look(volume, volume.len() as u64).expect("memory can be read")
     }
 
     /// Zeros are blank, whatever the size; one byte at either end is somebody's.

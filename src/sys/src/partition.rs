@@ -1,8 +1,10 @@
 //! What the kernel believes of a disk's partitions: ioctls of linux/blkpg.h and linux/fs.h.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// linux/blkpg.h: `_IO(0x12, 105)`.
 const BLKPG: libc::Ioctl = 0x1269;
@@ -53,6 +55,15 @@ pub fn resize(disk: &File, number: u32, start_bytes: u64, length_bytes: u64) -> 
     // SAFETY: both structures are laid out as the kernel's and live through the call.
     let answer = unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG, &raw mut call) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Opens a block device for reading and writing while nobody else has claimed it: nothing on it is
+/// mounted, and no other tool that claims works on it.
+///
+/// # Errors
+/// `EBUSY` if somebody has; else those of open(2).
+pub fn claim(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_EXCL).open(path)
 }
 
 #[cfg(test)]
