@@ -150,12 +150,7 @@ impl Machine {
     /// When [`Event::Tick`] is due.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        // Only there does the end of a lease come by itself.
-        let end_ns = match self.phase {
-            Phase::Down | Phase::Rebooting | Phase::Rebinding => self.end_ns(),
-            _ => None,
-        };
-        self.next_ns.into_iter().chain(end_ns).min()
+        self.next_ns.into_iter().chain(self.end_ns()).min()
     }
 
     /// Takes one event; says what to do, in this order.
@@ -279,9 +274,7 @@ impl Machine {
         if self.deadline_ns().is_none_or(|deadline_ns| now_ns < deadline_ns) {
             return;
         }
-        if matches!(self.phase, Phase::Down | Phase::Rebooting | Phase::Rebinding)
-            && self.over(now_ns, effects)
-        {
+        if self.over(now_ns, effects) {
             if self.phase != Phase::Down {
                 self.select(now_ns, effects);
             }

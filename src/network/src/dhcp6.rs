@@ -218,7 +218,10 @@ impl Machine {
         effects.push(Effect::Send(Request { kind, id: self.id, elapsed_cs, server, address }));
         self.tries += 1;
         self.sent_ns = now_ns;
-        self.next_ns = Some(now_ns + self.random.delay_ns(self.tries, bounds_ms));
+        let next_ns = now_ns + self.random.delay_ns(self.tries, bounds_ms);
+        let held = self.held.as_ref().filter(|_| self.phase == Phase::Renewing);
+        let rebind_ns = held.map(|held| after(held.since_ns, held.lease.rebind_s));
+        self.next_ns = Some(rebind_ns.map_or(next_ns, |rebind_ns| next_ns.min(rebind_ns)));
     }
 
     fn tick(&mut self, now_ns: u64, effects: &mut Vec<Effect>) {

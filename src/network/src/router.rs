@@ -38,14 +38,15 @@ pub fn read(option: &[u8]) -> Option<RouterOption> {
     let lifetime_s = u32::from_be_bytes(option.get(4..8)?.try_into().ok()?);
     let rest = &option[8..];
     let word = match option[0] {
-        NAME_SERVERS => RouterWord::NameServers(name_servers(rest)),
+        NAME_SERVERS => RouterWord::NameServers(addresses(rest)),
         SEARCH => RouterWord::Search(search(rest)?),
         _ => return None,
     };
     Some(RouterOption { word, lifetime_s })
 }
 
-fn name_servers(bytes: &[u8]) -> Vec<IpAddr> {
+/// Addresses one after the other that can be a name server's.
+pub(crate) fn addresses(bytes: &[u8]) -> Vec<IpAddr> {
     let (addresses, _) = bytes.as_chunks::<16>();
     let addresses = addresses.iter().map(|octets| Ipv6Addr::from(*octets));
     let sound = |address: &Ipv6Addr| !address.is_unspecified() && !address.is_multicast();
@@ -54,7 +55,7 @@ fn name_servers(bytes: &[u8]) -> Vec<IpAddr> {
 
 /// Names one after the other, each a row of labels that ends with an empty one (RFC 1035, without
 /// compression); what is left is filled with zeros.
-fn search(mut bytes: &[u8]) -> Option<Vec<String>> {
+pub(crate) fn search(mut bytes: &[u8]) -> Option<Vec<String>> {
     let mut found = Vec::new();
     while bytes.first().is_some_and(|length| *length != 0) && found.len() < SEARCH_MAX {
         let mut labels: Vec<&str> = Vec::new();

@@ -241,7 +241,7 @@ impl Interface {
     }
 
     fn send6(&mut self, request: &message6::Request) {
-        let Ok(bytes) = message6::encode(request, self.mac) else { return };
+        let bytes = message6::encode(request, self.mac);
         if self.udp6.is_none() {
             match LinkUdp::open(&self.link.name, dhcp6::CLIENT_PORT, true) {
                 Ok(socket) => self.udp6 = Some(socket),

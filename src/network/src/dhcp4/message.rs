@@ -1,8 +1,9 @@
 //! Messages of DHCPv4 (RFC 2131, options of RFC 2132, 3397 and 3442): ours as bytes, a server's
 //! as a [`Reply`] that was checked.
 //!
-//! The codec is crate `dhcproto`'s. What it reads is a stranger's word still: every address, name
-//! and number is looked at before anything is made of it.
+//! The codec is crate `dhcproto`'s. It is given the options that we read and no others, since its
+//! readers of rare ones trust their lengths; and what it reads is a stranger's word still: every
+//! address, name and number is looked at before anything is made of it.
 
 use crate::lease::{Lease4, Route4};
 use crate::limits::{
@@ -35,6 +36,16 @@ const WANTED: [OptionCode; 11] = [
     OptionCode::Renewal,
     OptionCode::Rebinding,
 ];
+
+/// What is read beside that: lease time, kind, server, its words.
+const READ: [u8; 4] = [51, 53, 54, 56];
+
+/// Bytes before the options: the fixed part (RFC 2131, section 2) and the magic cookie.
+const FIXED_BYTES: usize = 240;
+
+/// RFC 2132: an option without a length, and the one that ends them.
+const PAD: u8 = 0;
+const END: u8 = 255;
 
 /// A message of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +123,7 @@ pub fn encode(request: &Request, mac: [u8; 6]) -> Result<Vec<u8>, Refusal> {
 /// # Errors
 /// [`Refusal`].
 pub fn decode(bytes: &[u8], mac: [u8; 6]) -> Result<Reply, Refusal> {
-    let message = Message::decode(&mut Decoder::new(bytes))
+    let message = Message::decode(&mut Decoder::new(&sieve(bytes)))
         .map_err(|error| Refusal::Malformed(error.to_string()))?;
     // The address may be cut short by what the message says of its length.
     let is_ours = bytes.get(28..34) == Some(&mac[..]);
@@ -126,6 +137,29 @@ pub fn decode(bytes: &[u8], mac: [u8; 6]) -> Result<Reply, Refusal> {
         Some(MessageType::Nak) => Ok(Reply::Nak(id, why(message.opts()))),
         _ => Err(Refusal::NotOurs),
     }
+}
+
+/// The message with no options but those that we read. One that is cut ends them.
+fn sieve(bytes: &[u8]) -> Vec<u8> {
+    let (fixed, mut rest) = bytes.split_at(bytes.len().min(FIXED_BYTES));
+    let mut sieved = fixed.to_vec();
+    while let Some((code, behind)) = rest.split_first() {
+        if *code == PAD {
+            rest = behind;
+            continue;
+        }
+        let length = behind.first().map_or(0, |length| 1 + usize::from(*length));
+        let Some(option) = behind.get(..length).filter(|_| *code != END && length > 0) else {
+            break;
+        };
+        if READ.contains(code) || WANTED.iter().any(|wanted| u8::from(*wanted) == *code) {
+            sieved.push(*code);
+            sieved.extend_from_slice(option);
+        }
+        rest = &behind[length..];
+    }
+    sieved.push(END);
+    sieved
 }
 
 fn why(options: &DhcpOptions) -> String {
