@@ -34,6 +34,8 @@ pub enum Code {
     Superseded = 13,
     /// Nobody watches it any more; it goes on.
     Detached = 14,
+    /// The host reboots into it; how that ends is told after the boot.
+    Rebooting = 15,
 }
 
 impl From<OutcomeKind> for Code {
@@ -44,6 +46,7 @@ impl From<OutcomeKind> for Code {
             OutcomeKind::FailedBack => Code::FailedBack,
             OutcomeKind::Refused => Code::SwapRefused,
             OutcomeKind::Superseded => Code::Superseded,
+            OutcomeKind::Rebooting => Code::Rebooting,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::apps::{self, Apps};
 use crate::exit::{Code, Failure};
+use crate::notices;
 use crate::screen::{Screen, Tone, cut, printable, wrap};
 use crate::times::duration;
+use control::agent::Notice;
 use control::client::Client;
 use control::types::{App, Host, HostState, Problem, ServiceState, ServiceStatus, Status};
 use serde::Serialize;
@@ -19,6 +21,8 @@ struct Stable<'a> {
     services: &'a [ServiceStatus],
     problems: &'a [Problem],
     apps: &'a [App],
+    #[serde(skip_serializing_if = "<[Notice]>::is_empty")]
+    notices: &'a [Notice],
 }
 
 /// Shows the host and its services, or one service.
@@ -30,13 +34,15 @@ pub async fn run(
 ) -> Result<Code, Failure> {
     let status = client.status(name).await?;
     let apps = apps::gather(client, agent, name, !screen.json).await?;
+    let notices = if name.is_none() { notices::gather(agent).await } else { Vec::new() };
     let Status { host, services, problems, .. } = &status;
     if screen.json {
-        screen.json(&Stable { host, services, problems, apps: &apps.list })?;
+        screen.json(&Stable { host, services, problems, apps: &apps.list, notices: &notices })?;
     } else if let (Some(_), [service]) = (name, services.as_slice()) {
         one(screen, service, &apps, status.now_ns)?;
     } else {
         headline(screen, &status)?;
+        notices::show(screen, &notices)?;
         apps.table(screen, status.now_ns)?;
         table(screen, &status, &apps)?;
         all_problems(screen, &status)?;

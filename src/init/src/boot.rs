@@ -37,6 +37,9 @@ const HOSTNAME_BYTES_MAX: usize = 64;
 /// Memory that reclaim leaves to PID 1's own processes, in bytes: supervisor, journal and agent.
 const OWN_MEMORY_BYTES: &str = "33554432";
 
+/// How much of a group may be swapped out, in bytes.
+const SWAP_MAX: &str = "memory.swap.max";
+
 /// Share of the CPU that PID 1's own processes get under load; a service has 100.
 const OWN_CPU_WEIGHT: &str = "1000";
 
@@ -87,6 +90,7 @@ pub fn prepare(say: Say<'_>) {
             }
         }
     }
+    mount_firmware(say);
     check_kernel(say);
     settle_root(made_writable, say);
     if Path::new(STORE).is_dir() {
@@ -134,11 +138,26 @@ pub fn prepare_cgroups(root: &cgroup::Root, say: Say<'_>) {
         ("rollinit", "cpu.weight", OWN_CPU_WEIGHT, "cpu"),
         ("rollinit", "memory.min", OWN_MEMORY_BYTES, "memory"),
         ("rollinit/supervisor", "memory.min", OWN_MEMORY_BYTES, "memory"),
+        // Credentials of services pass through it.
+        ("rollinit/supervisor", SWAP_MAX, "0", "memory"),
     ] {
-        if !missing.contains(&controller) {
+        // A kernel without swap has no file for it.
+        let is_there = file != SWAP_MAX || root.path().join(path).join(file).exists();
+        if is_there && !missing.contains(&controller) {
             let written = root.group(path).and_then(|group| group.write(file, value));
             said(say, &format!("set {file} of cgroup {path}"), written);
         }
+    }
+}
+
+/// The variables of UEFI, on a host that started by it: what the boot loader says of this boot.
+fn mount_firmware(say: Say<'_>) {
+    if !Path::new("/sys/firmware/efi").is_dir() {
+        return;
+    }
+    if let Err(error) = mount("efivarfs", "/sys/firmware/efi/efivars", "").ensure() {
+        let text = format!("mount efivarfs: {error}; no system can be blessed (module efivarfs)");
+        say(Priority::Warning, &text);
     }
 }
 
@@ -301,6 +320,20 @@ fn hostname_of(text: &[u8]) -> Option<&[u8]> {
     (fine && (1..=HOSTNAME_BYTES_MAX).contains(&name.len())).then_some(name)
 }
 
+/// The kernel's command line.
+pub fn command_line() -> Vec<u8> {
+    read_small("/proc/cmdline").unwrap_or_default()
+}
+
+/// The number after the last `name=` on the kernel's command line.
+pub fn number_of(command_line: &[u8], name: &str) -> Option<u64> {
+    let value = |word: &[u8]| {
+        let rest = word.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(rest).ok()?.parse().ok()
+    };
+    words(command_line).filter_map(value).last()
+}
+
 /// Whether the kernel's command line has `name=…`.
 fn has_parameter(command_line: &[u8], name: &str) -> bool {
     words(command_line)
@@ -356,6 +389,9 @@ mod tests {
         assert!(!has_parameter(b"panic_on_oops=1 xpanic=2", "panic"));
         assert!(has_word(line, "ro") && !has_word(line, "rw"));
         assert!(!has_word(b"rootflags=ro", "ro"));
+        let line = b"rollinit.trial=x rollinit.trial=60 rollinit.trials=9 -- rollinit.trial=1";
+        assert_eq!(number_of(line, "rollinit.trial"), Some(60));
+        assert_eq!(number_of(line, "rollinit"), None);
     }
 
     /// Only a name that the kernel and everybody else takes; never a second line, never nothing.

@@ -150,6 +150,9 @@ impl Init {
             ShutdownKind::Reboot => Ending::Restart,
             ShutdownKind::Halt => Ending::Halt,
         };
+        if kind == ShutdownKind::Halt {
+            self.guard.stop();
+        }
         let error = sys::reboot::end(ending);
         self.say(Priority::Error, format_args!("{}: {error}", teardown::word(kind)));
         // A machine that cannot be powered off is at least not left half alive.

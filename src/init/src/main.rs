@@ -11,6 +11,7 @@ mod crash;
 mod deaths;
 mod detach;
 mod end;
+mod guard;
 mod kept;
 mod options;
 mod outbox;
@@ -120,6 +121,10 @@ fn begin(
     if let Some(root) = &root {
         boot::prepare_cgroups(root, &mut said);
     }
+    let guard = match mode {
+        Mode::Kernel => guard::Guard::start(&mut said),
+        Mode::Contained => guard::Guard::default(),
+    };
     for word in &unknown.0 {
         said(Priority::Information, &format!("{word:?} on the command line is not ours; ignored"));
     }
@@ -128,6 +133,7 @@ fn begin(
         options,
         signals,
         button: button.ok(),
+        guard,
         spawner,
         root,
         children: children::Children::new(table::Table::create(started_ns)?),

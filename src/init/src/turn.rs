@@ -7,6 +7,7 @@
 
 use crate::children::Children;
 use crate::console::Console;
+use crate::guard::Guard;
 use crate::kept::Kept;
 use crate::options::{Mode, Options};
 use crate::outbox::Outbox;
@@ -40,6 +41,8 @@ pub struct Init {
     pub(crate) console: Console,
     pub(crate) signals: Signals,
     pub(crate) button: Option<Button>,
+    /// The watchdog, and the trial of a new system.
+    pub(crate) guard: Guard,
     pub(crate) spawner: Spawner,
     pub(crate) root: Option<Root>,
     pub(crate) watcher: Option<Watcher>,
@@ -124,6 +127,8 @@ pub struct Parts {
     pub signals: Signals,
     /// The power button, where there is one.
     pub button: Option<Button>,
+    /// The watchdog, and the trial of a new system.
+    pub guard: Guard,
     /// The spawn engine.
     pub spawner: Spawner,
     /// The cgroup tree, where there is one.
@@ -149,6 +154,7 @@ impl Init {
             console: parts.console,
             signals: parts.signals,
             button: parts.button,
+            guard: parts.guard,
             spawner: parts.spawner,
             root: parts.root,
             watcher,
@@ -254,6 +260,7 @@ impl Init {
             self.children.deadline_ns(),
             self.power.as_ref().map(|pending| pending.deadline_ns),
             self.teardown.as_ref().map(Teardown::deadline_ns),
+            self.guard.due_ns(),
             unwatched.then(|| monotonic_ns() + LOOK_AGAIN_NS),
         ];
         deadlines.into_iter().flatten().min()
@@ -275,6 +282,7 @@ impl Init {
         let unwatched = self.watched.iter().filter(|watched| watched.watch.is_none());
         let slots: Vec<usize> = unwatched.map(|watched| watched.slot).collect();
         slots.into_iter().for_each(|slot| self.look_at(slot));
+        self.pass_time_of_the_guard(now_ns);
         self.pass_time_of_the_end(now_ns);
     }
 

@@ -126,6 +126,8 @@ pub enum PowerSource {
     CtrlAltDel,
     /// A signal that agents send to PID 1: `SIGPWR`, `SIGRTMIN+3` and its kin.
     Signal(u8),
+    /// A new system on trial was not blessed in time.
+    Trial,
 }
 
 /// Something happened.

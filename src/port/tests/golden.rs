@@ -161,6 +161,10 @@ fn messages_of_version_1() {
             Event::Power { kind: ShutdownKind::PowerOff, source },
             "018100000400000000000000000000000300021e",
         ),
+        (
+            Event::Power { kind: ShutdownKind::Reboot, source: PowerSource::Trial },
+            "01810000030000000000000000000000030103",
+        ),
     ];
     for (event, golden) in events {
         message(&Message::Event(event), golden);

@@ -42,6 +42,12 @@ impl Profile {
         Ok(Self { folder: Layout::new(root).profiles(), app })
     }
 
+    /// The profile of the system in the store under `root`, where Nix has it: `profiles/system`.
+    #[must_use]
+    pub fn of_system(root: &Path) -> Self {
+        Self { folder: Layout::new(root).state().join("profiles"), app: "system".to_owned() }
+    }
+
     /// The link that a boot reads.
     #[must_use]
     pub fn link(&self) -> PathBuf {
@@ -111,6 +117,17 @@ impl Profile {
         {
             return Ok(current.number);
         }
+        let number = self.add(path)?;
+        self.point_to(number).map_err(Error::io(Step::Profile, &self.folder))?;
+        Ok(number)
+    }
+
+    /// Makes `path` a new generation that the profile does not point to yet; durable when it
+    /// returns, and nothing that a collector takes. Returns its number.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn add(&self, path: &StorePath) -> Result<u64> {
         let failed = || Error::io(Step::Profile, &self.folder);
         fs::create_dir_all(&self.folder).map_err(failed())?;
         let number = self.next_number()?;
@@ -118,8 +135,24 @@ impl Profile {
         let target = path.to_string();
         roots::place_link(&self.folder, &self.name_of(number), Path::new(&target))
             .map_err(failed())?;
-        self.point_to(number).map_err(failed())?;
         Ok(number)
+    }
+
+    /// Takes a generation away that the profile does not point to; one that is gone already is
+    /// fine. Its number is never given again.
+    ///
+    /// # Errors
+    /// The profile points to it, or the folder cannot be written.
+    pub fn forget(&self, number: u64) -> Result<()> {
+        let link = self.folder.join(self.name_of(number));
+        if self.current()?.is_some_and(|current| current.number == number) {
+            return Err(Error::io(Step::Profile, &link)(io::ErrorKind::ResourceBusy.into()));
+        }
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(Error::io(Step::Profile, &link))?,
+        }
+        sys::files::sync_folder(&self.folder).map_err(Error::io(Step::Profile, &self.folder))
     }
 
     /// Makes the profile point to a generation that it has; durable when it returns.

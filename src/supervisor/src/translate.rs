@@ -113,6 +113,7 @@ fn power_source(source: PowerSource) -> String {
         PowerSource::PowerButton => "the power button".to_owned(),
         PowerSource::CtrlAltDel => "ctrl-alt-del".to_owned(),
         PowerSource::Signal(number) => format!("signal {number} to PID 1"),
+        PowerSource::Trial => "the end of a trial".to_owned(),
     }
 }
 

@@ -47,4 +47,5 @@ pub mod tree;
 pub mod uevent;
 pub mod user;
 pub mod watch;
+pub mod watchdog;
 pub mod who;

@@ -74,3 +74,22 @@ fn a_commit_that_was_cut_in_its_middle_is_made_anew() {
     assert!(success, "{said}");
     assert_eq!(profile.current().unwrap().unwrap().number, 2);
 }
+
+/// The system's profile lies where Nix has it. A generation is there before the profile points to
+/// it, and can go as long as it does not.
+#[test]
+fn a_generation_of_the_system_is_added_selected_and_forgotten() {
+    let host = Host::new();
+    let profile = Profile::of_system(host.root.path());
+    let (v1, v2) = (release("v1"), release("v2"));
+    assert_eq!(profile.commit(&v1).unwrap(), 1);
+    assert!(profile.link().ends_with("nix/var/nix/profiles/system"));
+    assert_eq!(profile.add(&v2).unwrap(), 2);
+    assert_eq!(profile.current().unwrap().unwrap().number, 1);
+    assert!(profile.forget(1).is_err(), "the profile points to it");
+    profile.forget(2).unwrap();
+    profile.forget(2).unwrap();
+    assert_eq!(profile.generations().unwrap().len(), 1);
+    assert_eq!(profile.add(&v2).unwrap(), 3, "a number is never given again");
+    assert_eq!(profile.select(3).unwrap().path, v2);
+}
