@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -43,6 +43,11 @@ const NEEDS: [Need; 9] = [
         met: || has_program("debugfs") && has_program("e2fsck"),
         package: "e2fsprogs",
         reason: "reads a guest's disk, for Nix to look at its store",
+    },
+    Need {
+        met: || has_program("etcd"),
+        package: "etcd-server",
+        reason: "a ledger for the tests of one",
     },
     Need {
         met: || has_program("unshare"),

@@ -1,0 +1,23 @@
+//! Every bound of the engines, with its unit and its reason.
+
+use std::time::Duration;
+
+/// A key in bytes. The longest of ours names an environment, a group, an app and a host.
+pub const KEY_BYTES_MAX: usize = 512;
+
+/// A value in bytes: what rollout's records may have, with room for a release that allows more.
+pub const VALUE_BYTES_MAX: usize = 384 * 1024;
+
+/// Entries of one folder that are listed. A group has a few hundred hosts.
+pub const ENTRIES_MAX: usize = 4_096;
+
+/// How long an engine may take to be connected to. It is in the same region.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one answer may take. etcd itself gives up a write after 7 s at the latest (its default
+/// election timeout of 1 s, and what it adds); whoever waits less has more that is unknown.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// An answer in bytes: a listing of as many entries as are allowed would be larger, and nobody has
+/// so many that are so large.
+pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
