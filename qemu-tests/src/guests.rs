@@ -1,10 +1,15 @@
 //! The guests that tests boot, by the test's name, so that `cargo xtask qemu NAME` boots the same.
 
+use crate::guest::image::target;
+use crate::guest::network::Ec2;
 use crate::guest::{Boot, Disk, disk};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use imds::Instance;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 21] = [
+pub const GUESTS: [(&str, &str); 25] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -23,8 +28,12 @@ pub const GUESTS: [(&str, &str); 21] = [
     ("swap-200", "swaps"),
     ("power-cuts", "swaps"),
     ("power-cuts-forgetful", "forgetful"),
+    ("root-grows", "ec2"),
+    ("root-late", "ec2"),
+    ("volumes", "volumes"),
     ("ec2-boot", "ec2"),
     ("ec2-direct", "ec2"),
+    ("ec2-credentials", "ec2"),
     ("demo", "swap"),
 ];
 
@@ -55,9 +64,12 @@ pub fn boot(name: &str) -> Result<Boot> {
             boot.disk = Disk::Nvme;
             boot.initrd = false;
         }
-        "ec2-boot" => on_ec2(&mut boot),
-        "ec2-direct" => {
-            boot.disk = Disk::Nvme;
+        "ec2-boot" => {
+            on_ec2(&mut boot, &Instance::default(), None)?;
+            boot.firmware = true;
+        }
+        "ec2-direct" | "ec2-credentials" | "root-grows" | "root-late" | "volumes" => {
+            on_ec2(&mut boot, &Instance::default(), None)?;
         }
         "failing-root" => {
             boot.words.push("root=PARTUUID=00000000-dead-beef-0000-000000000000".to_owned());
@@ -74,8 +86,17 @@ pub fn boot(name: &str) -> Result<Boot> {
     Ok(boot)
 }
 
-/// A guest as on EC2: UEFI, with the root on NVMe.
-fn on_ec2(boot: &mut Boot) {
+/// Makes the guest an instance: its root on NVMe, on a network with a metadata service and, where
+/// `aws` is, all of AWS. Returns the file of the service's answers, read at each question.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn on_ec2(boot: &mut Boot, instance: &Instance, aws: Option<SocketAddr>) -> Result<PathBuf> {
+    let folder = target().join("qemu").join(&boot.name);
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let imds = folder.join("imds.json");
+    instance.state().save(&imds)?;
     boot.disk = Disk::Nvme;
-    boot.firmware = true;
+    boot.ec2 = Some(Ec2 { imds: imds.clone(), aws });
+    Ok(imds)
 }

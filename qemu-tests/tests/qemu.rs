@@ -4,14 +4,16 @@
 //! QEMU with `-no-reboot`, and `Guest::ended` looks for a kernel panic, so none goes unseen.
 
 mod qemu {
+    pub mod disks;
     pub mod ec2;
+    pub mod ec2_credentials;
     pub mod power_cuts;
     pub mod swaps;
 }
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use qemu::{ec2, power_cuts, swaps};
+use qemu::{disks, ec2, ec2_credentials, power_cuts, swaps};
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
@@ -21,7 +23,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 20] = [
+const TESTS: [Test; 24] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -33,8 +35,12 @@ const TESTS: [Test; 20] = [
     ("broken-definition", broken_definition),
     ("shutdown-order", shutdown_order),
     ("foreign-client", foreign_client),
+    ("root-grows", disks::root_grows),
+    ("root-late", disks::root_late),
+    ("volumes", disks::volumes),
     ("ec2-boot", ec2::boot),
     ("ec2-direct", ec2::direct),
+    ("ec2-credentials", ec2_credentials::delivered),
     ("swap-commits", swaps::commits),
     ("swap-bad", swaps::bad),
     ("swap-other-makes", swaps::other_makes),

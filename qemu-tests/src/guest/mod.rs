@@ -45,7 +45,13 @@ pub enum Disk {
     VirtioBlock,
     /// NVMe: built into Debian's cloud kernel, and what EC2 has.
     Nvme,
+    /// virtio-blk that is not there at the start: a test adds the device `virtio-blk-pci`, with
+    /// `drive=root`, on the bus [`LATER`].
+    Later,
 }
+
+/// The PCI bus on which devices appear while a guest runs.
+pub const LATER: &str = "later";
 
 /// A guest to boot.
 #[derive(Clone, Debug)]
@@ -75,6 +81,8 @@ pub struct Boot {
     pub cache: Option<SocketAddr>,
     /// What it finds as an instance of EC2; nothing: it is on no cloud.
     pub ec2: Option<network::Ec2>,
+    /// Further words for QEMU: disks that hold data.
+    pub devices: Vec<String>,
     /// Its memory.
     pub memory_mib: u32,
 }
@@ -97,6 +105,7 @@ impl Boot {
             ports: vec![8080, 8081],
             cache: None,
             ec2: None,
+            devices: Vec::new(),
             memory_mib: 512,
         })
     }
@@ -148,9 +157,12 @@ impl Boot {
         add(match self.disk {
             Disk::VirtioBlock => &["-device", "virtio-blk-pci,drive=root,bootindex=1"],
             Disk::Nvme => &["-device", "nvme,serial=root,drive=root,bootindex=1"],
+            Disk::Later => &[],
         });
+        add(&["-device", &format!("pcie-root-port,id={LATER},chassis=1")]);
         add(&["-netdev", &network::netdev(&self.ports, self.cache, self.ec2.as_ref())]);
         add(&["-device", "virtio-net-pci,netdev=net,romfile="]);
+        words.extend(self.devices.iter().cloned());
         if self.firmware {
             words.extend(firmware::arguments(&self.name)?);
         }
@@ -354,6 +366,7 @@ mod tests {
             ports: Vec::new(),
             cache: None,
             ec2: None,
+            devices: Vec::new(),
             memory_mib: 512,
         };
         assert_eq!(boot.command_line(), "console=ttyS0 init=/x panic=-1 root=PARTUUID=b quiet");
