@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 14] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -48,6 +48,26 @@ const NEEDS: [Need; 10] = [
         met: || has_program("etcd"),
         package: "etcd-server",
         reason: "a ledger for the tests of one",
+    },
+    Need {
+        met: || has_program("mkfs.xfs"),
+        package: "xfsprogs",
+        reason: "xfs for the tests of superblocks and volumes",
+    },
+    Need {
+        met: || has_program("mkfs.btrfs"),
+        package: "btrfs-progs",
+        reason: "btrfs for the tests of superblocks",
+    },
+    Need {
+        met: || has_program("mkfs.vfat"),
+        package: "dosfstools",
+        reason: "FAT for the tests of superblocks",
+    },
+    Need {
+        met: || has_program("sfdisk"),
+        package: "fdisk",
+        reason: "the second opinion on partition tables that grew",
     },
     Need {
         met: || has_program("unshare"),
