@@ -9,6 +9,7 @@ mod process {
     pub mod credentials;
     pub mod deaths;
     pub mod ends;
+    pub mod guard;
     pub mod random;
     pub mod services;
     pub mod sides;
@@ -16,13 +17,13 @@ mod process {
 }
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use process::{agent_control, control, credentials, deaths, ends, services, sides, swaps};
+use process::{agent_control, control, credentials, deaths, ends, guard, services, sides, swaps};
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 45] = [
+const TESTS: [Test; 46] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -66,6 +67,7 @@ const TESTS: [Test; 45] = [
     ("agent-roles", agent_control::roles),
     ("agent-foreign-client", agent_control::foreign_client),
     ("credentials-from-ssm", credentials::from_ssm),
+    ("guards-metadata", guard::guards_metadata),
     ("roles", control::roles),
     ("foreign-client", control::foreign_client),
 ];
