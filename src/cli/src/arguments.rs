@@ -103,6 +103,14 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     Ps,
 
+    /// Show where the time of the boot went: how each service came up
+    ///
+    /// WAITED is the time for those it starts after, TOOK from its start until it was
+    /// ready, or of a oneshot until it had done its work. READY AT counts from the
+    /// kernel's begin. In the bars a dot is waiting, a # starting. The last line goes
+    /// back from the service that was ready last, over whom each waited for longest.
+    Analyze,
+
     /// Show which credentials services have, never their values
     ///
     /// States:
@@ -270,6 +278,16 @@ pub enum Command {
         follow: Option<String>,
     },
 
+    /// Check a host's user-data before it is given to an instance
+    ///
+    /// Works offline, by the code that the host itself uses: what passes here is read
+    /// there. Whether paths and releases can be had shows on the host.
+    #[command(verbatim_doc_comment)]
+    UserData {
+        #[command(subcommand)]
+        verb: UserDataVerb,
+    },
+
     /// Check the definitions in a directory, without a supervisor
     ///
     /// Runs the code that the supervisor runs when it reads them. Prints a line for
@@ -295,8 +313,13 @@ pub enum Command {
     /// one. A reboot is a reboot: the guest is over when it switches itself off.
     ///
     /// With --json the console goes to a file, and a line says where things are.
+    ///
+    /// With --ec2 it is EC2 itself: run starts instances of an AMI, which become SYSTEM
+    /// if one is named; list shows what was started so; destroy ends one by its id or
+    /// name, destroy-old all whose --ttl is over. Nothing else of the account is ever
+    /// touched. Credentials come from the environment, as AWS's own tools take them.
     #[command(verbatim_doc_comment)]
-    Vm(vm::Arguments),
+    Vm(Box<vm::Arguments>),
 
     /// Answer a question to the metadata service: what `vm` has QEMU start.
     #[command(hide = true)]
@@ -372,12 +395,27 @@ impl Command {
             self,
             Command::Status { .. }
                 | Command::Ps
+                | Command::Analyze
                 | Command::Secrets { .. }
                 | Command::Reload { dry_run: true }
                 | Command::Generations { .. }
                 | Command::Swaps { follow: None, .. }
         )
     }
+}
+
+/// What is done with user-data.
+#[derive(Debug, Subcommand)]
+pub enum UserDataVerb {
+    /// Check a document, and say what a host would do with it
+    ///
+    /// Every problem has its line, its column and what to write instead. What looks
+    /// like a key is refused, and not repeated: user-data is no place for secrets.
+    #[command(verbatim_doc_comment)]
+    Check {
+        /// The document; - for standard input
+        file: PathBuf,
+    },
 }
 
 impl Arguments {

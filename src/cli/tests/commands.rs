@@ -66,6 +66,7 @@ fn screens() {
         ("status-old", vec!["status", "old"]),
         ("status-ntp", vec!["status", "ntp"]),
         ("ps", vec!["ps"]),
+        ("analyze", vec!["analyze"]),
         ("start", vec!["start", "web", "ntp"]),
         ("stop", vec!["stop", "web"]),
         ("restart", vec!["restart", "web"]),
@@ -203,6 +204,9 @@ fn status_json_is_stable() {
     assert_eq!(json["services"].as_array().unwrap().len(), fake::services().len());
     assert_eq!(json["services"][9]["status_text"], "12 r\u{e9}quests/s, \u{1b}[31mqueue\n 0");
     assert_eq!(stage.run(&["status", "web", "--json"]).json()["services"][0]["pid"], 1234);
+    let analysis = stage.run(&["analyze", "--json"]).json();
+    assert_eq!(analysis["chain"], serde_json::json!(["web", "network", "etc"]));
+    assert_eq!(analysis["services"][0]["ready_ns"], 1_260_000_000);
     assert_eq!(stage.run(&["ps", "--json"]).json()["services"][1]["memory_bytes"], 134_217_728);
     assert_eq!(stage.run(&["halt", "--json"]).json()["shutdown"], "halt");
 }
@@ -254,8 +258,8 @@ fn broken_pipe() {
 fn help_texts() {
     assert_screen("help", &help(&["--help"]));
     for name in [
-        "status", "ps", "secrets", "start", "stop", "restart", "reload", "logs", "events", "check",
-        "poweroff", "reboot", "halt",
+        "status", "ps", "analyze", "secrets", "start", "stop", "restart", "reload", "logs",
+        "events", "check", "poweroff", "reboot", "halt",
     ] {
         assert_screen(&format!("help-{name}"), &help(&[name, "--help"]));
     }

@@ -7,7 +7,7 @@ mod wire;
 
 use crate::types::{
     AppList, AppView, Changed, CredentialList, CredentialProblem, CredentialsPut, EventBatch,
-    LogBatch, NewCredential, ProcessList, Reload, ShutdownKind, Status, Task, TaskEnd,
+    LogBatch, NewCredential, ProcessList, Reload, ShutdownKind, Status, Task, TaskEnd, Timeline,
 };
 use serde::Serialize;
 use std::path::Path;
@@ -125,6 +125,14 @@ impl Client {
     /// As [`Client::status`].
     pub async fn processes(&mut self) -> Result<ProcessList, CallError> {
         self.wire.call("ListProcesses", Nothing {}).await
+    }
+
+    /// `Timeline`.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn timeline(&mut self) -> Result<Timeline, CallError> {
+        self.wire.call("Timeline", Nothing {}).await
     }
 
     /// `Start`: returns when the service is ready.

@@ -159,6 +159,8 @@ pub enum Method {
     GetLogs,
     /// `WatchEvents`
     WatchEvents,
+    /// `Timeline`
+    Timeline,
     /// `Start`
     Start,
     /// `Stop`
@@ -218,6 +220,7 @@ impl Method {
             Method::ListProcesses => "ListProcesses",
             Method::GetLogs => "GetLogs",
             Method::WatchEvents => "WatchEvents",
+            Method::Timeline => "Timeline",
             Method::Start => "Start",
             Method::Stop => "Stop",
             Method::Restart => "Restart",
@@ -249,7 +252,7 @@ impl Method {
     pub fn needs(self) -> Role {
         match self {
             Method::GetStatus | Method::ListProcesses => Role::Read,
-            Method::GetLogs | Method::WatchEvents => Role::Read,
+            Method::GetLogs | Method::WatchEvents | Method::Timeline => Role::Read,
             Method::Start | Method::Stop | Method::Restart | Method::Reload => Role::Operate,
             Method::ReloadDryRun => Role::Read,
             Method::Shutdown => Role::Admin,

@@ -9,7 +9,7 @@ use crate::roles::{Peer, Policy};
 use crate::session::Session;
 use crate::types::{
     App, Changed, Credential, CredentialProblem, Event, LogRecord, NewCredential, ProcessList,
-    Reload, ShutdownKind, Status, Task, TaskEnd,
+    Reload, ShutdownKind, Status, Task, TaskEnd, Timeline,
 };
 use std::future::Future;
 use std::io;
@@ -30,6 +30,9 @@ pub trait Backend {
 
     /// What each service costs now.
     fn processes(&self) -> Answer<'_, ProcessList>;
+
+    /// How each service and app first came up.
+    fn timeline(&self) -> Answer<'_, Timeline>;
 
     /// Brings a service up, down, or down and up; answers when it is there.
     fn change<'a>(&'a self, peer: &'a Peer, verb: Verb, name: &'a str) -> Answer<'a, Changed>;

@@ -10,9 +10,10 @@ use crate::stream::{Latest, Replies, Source, Stated, StreamError};
 use crate::types::{
     App, AppHealth, AppList, AppPolicy, AppRun, AppSwap, AppView, Change, Changed, Credential,
     CredentialList, CredentialProblem, CredentialSource, CredentialsPut, End, EndCause, Event,
-    EventBatch, HealthKind, Host, HostState, Init, Listen, LogBatch, LogRecord, NewCredential,
-    Problem, ProcessList, Reload, RetireWhen, ServiceProcesses, ServiceState, ServiceStatus,
-    ShutdownKind, Status, Strategy, Supervisor, SwapPhase, Task, TaskEnd,
+    EventBatch, FirstWay, HealthKind, Host, HostState, Init, Listen, LogBatch, LogRecord,
+    NewCredential, Problem, ProcessList, Reload, RetireWhen, ServiceProcesses, ServiceState,
+    ServiceStatus, ShutdownKind, Status, Strategy, Supervisor, SwapPhase, Task, TaskEnd, Timeline,
+    WayState,
 };
 use futures_core::Stream;
 use std::rc::Rc;
@@ -71,9 +72,9 @@ impl Session {
     url = "https://github.com/rollinit/rollinit",
     types = [
         App, AppHealth, AppPolicy, AppRun, AppSwap, Change, Credential, CredentialProblem,
-        CredentialSource, End, EndCause, Event, HealthKind, Host,
+        CredentialSource, End, EndCause, Event, FirstWay, HealthKind, Host,
         HostState, Init, Listen, LogRecord, NewCredential, Problem, RetireWhen, Role, ServiceProcesses,
-        ServiceState, ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task,
+        ServiceState, ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task, WayState,
     ]
 )]
 impl Session {
@@ -87,6 +88,12 @@ impl Session {
     async fn list_processes(&self) -> Result<ProcessList, crate::Error> {
         self.grant.check(Method::ListProcesses)?;
         self.backend.processes().await
+    }
+
+    /// How each service and app first came up since the host booted. Role: read.
+    async fn timeline(&self) -> Result<Timeline, crate::Error> {
+        self.grant.check(Method::Timeline)?;
+        self.backend.timeline().await
     }
 
     /// Brings a service up; replies when it is ready or has failed. Role: operate.

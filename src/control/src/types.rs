@@ -10,6 +10,7 @@ mod log;
 mod process;
 mod reload;
 mod status;
+mod timeline;
 
 pub use app::{
     App, AppHealth, AppList, AppPolicy, AppRun, AppSwap, AppView, HealthKind, RetireWhen, Strategy,
@@ -25,3 +26,4 @@ pub use status::{
     Changed, End, EndCause, Host, HostState, Init, Listen, Problem, ServiceState, ServiceStatus,
     ShutdownKind, Status, Supervisor,
 };
+pub use timeline::{FirstWay, Timeline, WayState};

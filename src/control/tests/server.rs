@@ -55,6 +55,7 @@ fn calls_reach_the_backend() {
         assert_eq!(status.now_ns, NOW_NS);
         assert_eq!(client.status(Some("web")).await.unwrap().services.len(), 1);
         assert_eq!(client.processes().await.unwrap().services[1].pid, Some(1234));
+        assert_eq!(client.timeline().await.unwrap(), fake::timeline());
         assert!(!client.start("web").await.unwrap().changed);
         assert!(client.stop("web").await.unwrap().changed);
         assert_eq!(client.restart("web").await.unwrap().pid, Some(1234));

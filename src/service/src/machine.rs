@@ -59,6 +59,7 @@ mod reload;
 mod restart;
 mod runs;
 mod show;
+mod timeline;
 
 use crate::Now;
 use crate::app::Place;
@@ -331,6 +332,7 @@ impl Machine {
     /// Changes the phase of a service; it and its neighbours will look around.
     fn enter(&mut self, key: &str, phase: Phase) {
         let Some(unit) = self.units.get_mut(key) else { return };
+        unit.memory.first.note(phase, unit.memory.since_ns, self.now.0);
         unit.memory.phase = phase;
         unit.memory.since_ns = self.now.0;
         if !phase.is_living() {

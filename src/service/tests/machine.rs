@@ -135,6 +135,58 @@ fn reply(id: u64, result: Result<Outcome, CommandError>) -> Effect {
     Effect::Reply { id, result }
 }
 
+/// The first way up is noted once: a restart, a failure and another supervisor change nothing of it.
+#[test]
+fn the_first_way_up_is_remembered() {
+    let services = [
+        ("disk", "kind = 'oneshot'"),
+        ("web", "kind = 'notify'\nafter = ['disk']"),
+        ("bad", "kind = 'oneshot'"),
+        ("late", "requires = ['bad']"),
+    ];
+    // A host never boots at 0: that is when its kernel begins.
+    let (mut host, _) = Host::take_over(&services, Snapshot::default(), Now(MS_NS));
+    let at = |time_ms: u64| Some(time_ms * MS_NS);
+    host.wait(1);
+    host.started("disk", 1);
+    host.started("bad", 1);
+    host.wait(2);
+    host.exited("disk", 1, 0);
+    host.exited("bad", 1, 256);
+    host.wait(3);
+    host.started("web", 1);
+    host.wait(4);
+    host.notified("web", 1, "READY=1");
+    let ways = host.machine.timeline();
+    let times = |name: &str| {
+        let way = ways.iter().find(|way| way.name == name).expect(name);
+        (way.state, way.waiting_ns, way.starting_ns, way.started_ns, way.ready_ns)
+    };
+    use service::view::WayState::{Coming, Failed, Ready};
+    assert_eq!(times("disk"), (Ready, MS_NS, at(1), at(2), at(4)));
+    assert_eq!(times("web"), (Ready, MS_NS, at(4), at(7), at(11)));
+    assert_eq!(times("bad"), (Failed, MS_NS, at(1), at(2), None));
+    assert_eq!(times("late"), (Coming, MS_NS, None, None, None));
+    assert_eq!(ways.iter().find(|way| way.name == "late").expect("late").after, ["bad"]);
+
+    host.wait(5);
+    host.command(1, Verb::Restart, "web");
+    host.exited("web", 1, 15);
+    host.started("web", 2);
+    host.notified("web", 2, "READY=1");
+    assert_eq!(host.state("web"), State::Running);
+    assert_eq!(host.machine.timeline(), ways);
+    let snapshot = host.snapshot(vec![run("web", 2, RunState::Running)]);
+    let files: Vec<_> = host.files.clone();
+    let loaded = definition::load(files);
+    let (machine, _) = Machine::new(loaded, snapshot, &BTreeMap::new(), host.now);
+    let again = machine.timeline();
+    let known = |ways: &[service::view::Way]| -> Vec<service::view::Way> {
+        ways.iter().filter(|way| way.name != "late").cloned().collect()
+    };
+    assert_eq!(known(&again), known(&ways));
+}
+
 const CHAIN: [(&str, &str); 3] =
     [("db", "kind = 'notify'"), ("front", "requires = ['web']"), ("web", "requires = ['db']")];
 

@@ -12,7 +12,7 @@ use control::server::{
 };
 use control::types::{
     App, Changed, Credential, Event, LogRecord, NewCredential, ProcessList, Reload, ShutdownKind,
-    Status, Task, TaskEnd,
+    Status, Task, TaskEnd, Timeline,
 };
 use service::{CommandError, Outcome};
 use std::io;
@@ -203,6 +203,10 @@ impl Backend for Control {
         let status = self.handle.with(|shell| shell.status(name));
         let answer = status.ok_or_else(|| self.unknown(name.unwrap_or("")));
         Box::pin(std::future::ready(answer))
+    }
+
+    fn timeline(&self) -> Answer<'_, Timeline> {
+        Box::pin(std::future::ready(Ok(self.handle.with(|shell| shell.timeline()))))
     }
 
     fn processes(&self) -> Answer<'_, ProcessList> {

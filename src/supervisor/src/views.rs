@@ -4,8 +4,8 @@ use crate::shell::Shell;
 use crate::sockets;
 use control::roles::Role;
 use control::types::{
-    End, EndCause, Host, HostState, Init, Listen, Problem, ProcessList, ServiceProcesses,
-    ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor,
+    End, EndCause, FirstWay, Host, HostState, Init, Listen, Problem, ProcessList, ServiceProcesses,
+    ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor, Timeline, WayState,
 };
 use service::problem::Severity;
 use service::view::{LastEnd, View};
@@ -125,6 +125,29 @@ impl Shell {
     /// What is wrong with the files of definitions.
     fn problems(&self) -> Vec<Problem> {
         problems(&self.machine.loaded().problems, &self.host.unread)
+    }
+
+    /// Answers `Timeline`.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        let services = self.machine.timeline().into_iter().map(|way| FirstWay {
+            name: way.name,
+            state: match way.state {
+                service::view::WayState::Ready => WayState::Ready,
+                service::view::WayState::Coming => WayState::Coming,
+                service::view::WayState::Failed => WayState::Failed,
+            },
+            after: way.after,
+            waiting_ns: way.waiting_ns,
+            starting_ns: way.starting_ns,
+            started_ns: way.started_ns,
+            ready_ns: way.ready_ns,
+        });
+        Timeline {
+            now_ns: monotonic_ns(),
+            init_ns: self.host.init_started_ns,
+            services: services.collect(),
+        }
     }
 
     /// Answers `ListProcesses`: the services that have a run, and the sides of apps by their keys.

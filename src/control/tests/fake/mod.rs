@@ -13,9 +13,10 @@ use control::server::{
     Answer, Backend, Batch, CredentialOrder, Feed, LogQuery, SwapOrder, SwapVerb, TaskOrder, Verb,
 };
 use control::types::{
-    App, Change, Changed, Credential, CredentialSource, End, EndCause, Event, Host, HostState,
-    Init, Listen, LogRecord, Problem, ProcessList, Reload, ServiceProcesses, ServiceState,
-    ServiceStatus, ShutdownKind, Status, Supervisor, SwapPhase, Task, TaskEnd,
+    App, Change, Changed, Credential, CredentialSource, End, EndCause, Event, FirstWay, Host,
+    HostState, Init, Listen, LogRecord, Problem, ProcessList, Reload, ServiceProcesses,
+    ServiceState, ServiceStatus, ShutdownKind, Status, Supervisor, SwapPhase, Task, TaskEnd,
+    Timeline, WayState,
 };
 use std::cell::RefCell;
 use std::future::ready;
@@ -136,6 +137,10 @@ impl Backend for Fake {
             Some(name) => self.find(name).map(|service| status(vec![service])),
         };
         Box::pin(ready(answer))
+    }
+
+    fn timeline(&self) -> Answer<'_, Timeline> {
+        Box::pin(ready(Ok(timeline())))
     }
 
     fn processes(&self) -> Answer<'_, ProcessList> {
@@ -389,6 +394,30 @@ pub fn services() -> Vec<ServiceStatus> {
             ..service("web", Running)
         },
     ]
+}
+
+/// A boot: `etc` first, `network` slow, `web` after both, `mail` failed, `late` waits for it.
+pub fn timeline() -> Timeline {
+    let way = |name: &str, after: &[&str], state, times: [Option<u64>; 3]| {
+        let [starting_ns, started_ns, ready_ns] =
+            times.map(|time_ms| time_ms.map(|time_ms| time_ms * 1_000_000));
+        let after = after.iter().map(|name| (*name).to_owned()).collect();
+        let waiting_ns = 1_210_000_000;
+        let name = name.to_owned();
+        FirstWay { name, state, after, waiting_ns, starting_ns, started_ns, ready_ns }
+    };
+    let at = |starting: u64, started: u64, ready: u64| [starting, started, ready].map(Some);
+    Timeline {
+        now_ns: NOW_NS,
+        init_ns: 1_150_000_000,
+        services: vec![
+            way("etc", &[], WayState::Ready, at(1210, 1213, 1260)),
+            way("late", &["mail"], WayState::Coming, [None; 3]),
+            way("mail", &["etc"], WayState::Failed, [Some(1261), Some(1264), None]),
+            way("network", &["etc"], WayState::Ready, at(1260, 1263, 3110)),
+            way("web", &["etc", "network", "none"], WayState::Ready, at(3111, 3114, 3500)),
+        ],
+    }
 }
 
 fn processes() -> ProcessList {

@@ -46,6 +46,18 @@ pub(super) struct Memory {
     /// Who is left of a run that was killed, in words; empty unless it is stuck.
     pub stuck: String,
     pub last_end: Option<Ended>,
+    /// How it first came up.
+    pub first: FirstWay,
+}
+
+/// When a service first waited, was asked for, ran and was ready: `CLOCK_MONOTONIC` in nanoseconds,
+/// 0 for what has not happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FirstWay {
+    pub waiting_ns: u64,
+    pub starting_ns: u64,
+    pub started_ns: u64,
+    pub ready_ns: u64,
 }
 
 /// Whether a run can stay with the definition in force.
@@ -205,6 +217,12 @@ mod tests {
             outdated: Outdated::Sockets,
             stuck: text,
             last_end: Some(last_end),
+            first: FirstWay {
+                waiting_ns: u64::MAX,
+                starting_ns: u64::MAX,
+                started_ns: u64::MAX,
+                ready_ns: u64::MAX,
+            },
         }
     }
 

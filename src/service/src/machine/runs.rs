@@ -33,6 +33,7 @@ impl Machine {
         }
         let kind = unit.memory.kind;
         unit.memory.pid = pid;
+        unit.memory.first.note_started(self.now.0);
         self.touch(key);
         self.tell(key, What::Started { pid });
         if kind == Kind::Simple && matches!(phase, Phase::Starting { .. }) {
