@@ -7,7 +7,7 @@
 //! | URL | engine | for |
 //! |---|---|---|
 //! | `file:///var/lib/rollinit/ledger` | a folder and a lock | one host, and tests |
-//! | `etcd://HOST:2379,HOST:2379/PREFIX` | etcd 3.4 or newer, by its JSON gateway; `etcds` with TLS | whoever runs etcd |
+//! | `etcd://HOST:2379/PREFIX` | etcd 3.4 or newer, its JSON gateway; `etcds` with TLS | clusters |
 
 mod etcd;
 mod file;
