@@ -3,8 +3,8 @@
 //! ```text
 //! serial ─▶ disk with it ─▶ what does it hold? ─▶ make │ check ─▶ mount ─▶ grow ─▶ READY
 //!   ▲ the agent, by tag        │ somebody's                                         │
-//!   │                          ▼                                            grow ◀──┤ it became larger
-//!   └─ wait ── deadline ─▶ said, not touched                             unmount ◀──┘ SIGTERM
+//!   │                          ▼                          grow ◀── it became larger ┤
+//!   └─ wait ── deadline ─▶ said, not touched               unmount ◀────── SIGTERM ─┘
 //! ```
 //!
 //! Nothing is asked for "every so often": the kernel's events, a change in the folder with the

@@ -5,8 +5,8 @@
 //! | nothing | `make` is given | the file system is made |
 //! | nothing | `make` is empty | refused: it is to be there already |
 //! | our own unfinished file system | | made again |
-//! | a file system of the kind | its label is the one asked for, if one is | mounted |
-//! | a file system of the kind | with errors recorded, and `check` is given | checked, then mounted |
+//! | a file system of the kind | its label is the one asked for, if any | mounted |
+//! | … with errors recorded | `check` is given | checked, then mounted |
 //! | anything else | | refused: it is somebody's |
 //!
 //! What is refused is not written to, and stays so until a person decides.
