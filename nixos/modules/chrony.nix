@@ -46,6 +46,7 @@ in
     users.users.chrony = { uid = 61; group = "chrony"; description = "NTP"; };
     users.groups.chrony.gid = 61;
     environment.systemPackages = [ cfg.package ];
+    rollinit.tmpfiles.rules = [ "d /var/lib/chrony 0750 chrony chrony" ];
     rollinit.services.chrony = {
       # In the foreground, its words on stderr. It begins as root, since it makes the directory of
       # its command socket and keeps the right to set the clock, and is `chrony` from then on.

@@ -55,6 +55,8 @@ in
           ++ (if cfg.hostName then [ "--host-name" ] else [ ])
           ++ (if cfg.keepExpired then [ "--keep-expired" ] else [ ]);
         kind = "notify";
+        # It needs nothing of what the others wait for, and they may need it.
+        early = true;
         # A network that is late is waited for; the daemon says what it waits for.
         ready.timeout = "365d";
         restart = { policy = "always"; backoffMax = "2s"; };

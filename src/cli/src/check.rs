@@ -22,8 +22,9 @@ struct Report<'a> {
     notes: Vec<Note>,
 }
 
+/// A problem in JSON.
 #[derive(Debug, Serialize)]
-struct ProblemJson<'a> {
+pub struct ProblemJson<'a> {
     file: &'a str,
     line: usize,
     column: usize,
@@ -40,10 +41,12 @@ pub fn run(directory: &Path, screen: &mut Screen) -> Result<Code, Failure> {
         let cures = vec!["Name the directory with the service definitions, NAME.toml.".to_owned()];
         Failure { cures, ..Failure::local(&what, &error) }
     })?;
-    let Loaded { definitions, apps, mut problems, .. } = definition::load(files);
+    let loaded = definition::load(files);
+    let mut notes: Vec<Note> = loaded.apps.values().flat_map(advice::of).collect();
+    notes.extend(advice::of_metadata(&loaded));
+    let Loaded { definitions, apps, mut problems, .. } = loaded;
     problems.extend(unreadable);
     problems.sort();
-    let notes: Vec<Note> = apps.values().flat_map(advice::of).collect();
     if screen.json {
         let services = definitions.keys().map(String::as_str).collect();
         let apps = apps.keys().map(String::as_str).collect();
@@ -71,7 +74,8 @@ fn verdict(sound: usize, problems: usize) -> String {
     }
 }
 
-fn json(problem: &Problem) -> ProblemJson<'_> {
+/// The JSON form of a problem.
+pub fn json(problem: &Problem) -> ProblemJson<'_> {
     ProblemJson {
         file: &problem.file,
         line: problem.line,

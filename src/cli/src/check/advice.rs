@@ -1,6 +1,8 @@
-//! What a sound definition of an app makes impossible to promise about its swaps.
+//! What sound definitions make impossible to promise: of an app about its swaps, of all together
+//! about who reaches the metadata service.
 
 use serde::Serialize;
+use service::Loaded;
 use service::app::{App, Probe, Strategy};
 use service::definition::{Address, Listen};
 
@@ -75,9 +77,29 @@ pub fn of(app: &App) -> Vec<Note> {
     notes
 }
 
+/// Who may reach the cloud's metadata service only because it shares a user with one that may:
+/// the kernel tells users apart, not services.
+pub fn of_metadata(loaded: &Loaded) -> Vec<Note> {
+    let friends: Vec<_> = loaded.nodes().filter(|(_, node)| node.imds).collect();
+    let note = |(name, node): (&String, &service::Definition)| {
+        // Root may in any case, and whoever runs as root knows.
+        let user = node.user.as_ref().filter(|_| !node.imds)?;
+        let (friend, _) = friends.iter().find(|(_, other)| other.user.as_ref() == Some(user))?;
+        Some(Note {
+            file: node.source.clone(),
+            message: format!(
+                "{name} reaches the metadata service too: it runs as {user:?}, as {friend} does, \
+                 which has imds = true"
+            ),
+            suggestion: "give one of them a user of its own".to_owned(),
+        })
+    };
+    loaded.nodes().filter_map(note).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::of;
+    use super::{of, of_metadata};
     use service::definition::load;
 
     /// The messages about one app, given what stands below `[app]`.
@@ -86,6 +108,27 @@ mod tests {
         let loaded = load([("web".to_owned(), "web.toml".to_owned(), text)].to_vec());
         assert_eq!(loaded.problems, [], "the definition of the test is sound");
         of(&loaded.apps["web"]).into_iter().map(|note| note.message).collect()
+    }
+
+    /// Who shares a user with a service that may is named, with the other; root and those who may
+    /// themselves are not.
+    #[test]
+    fn metadata_by_a_shared_user() {
+        let file = |name: &str, lines: &str| {
+            let text = format!("[service]\nexec = [\"/bin/x\"]\n{lines}\n");
+            (name.to_owned(), format!("{name}.toml"), text)
+        };
+        let files = [
+            file("friend", "user = \"web\"\nimds = true"),
+            file("other", "user = \"web\""),
+            file("both", "user = \"web\"\nimds = true"),
+            file("apart", "user = \"shop\""),
+            file("root", ""),
+        ];
+        let notes = of_metadata(&load(files.to_vec()));
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert_eq!(notes[0].file, "other.toml");
+        assert!(notes[0].message.contains("as \"web\", as"), "{}", notes[0].message);
     }
 
     const HTTP: &str = "[app.health]\nhttp = { path = \"/up\" }\n";
