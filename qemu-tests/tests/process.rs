@@ -11,19 +11,24 @@ mod process {
     pub mod ends;
     pub mod guard;
     pub mod random;
+    pub mod reloads;
     pub mod services;
     pub mod sides;
     pub mod swaps;
+    pub mod user_data;
 }
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use process::{agent_control, control, credentials, deaths, ends, guard, services, sides, swaps};
+use process::{
+    agent_control, control, credentials, deaths, ends, guard, reloads, services, sides, swaps,
+    user_data,
+};
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 46] = [
+const TESTS: [Test; 53] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -68,6 +73,13 @@ const TESTS: [Test; 46] = [
     ("agent-foreign-client", agent_control::foreign_client),
     ("credentials-from-ssm", credentials::from_ssm),
     ("guards-metadata", guard::guards_metadata),
+    ("reload-touches-only-what-changed", reloads::touches_only_what_changed),
+    ("reload-sockets-follow", reloads::sockets_follow),
+    ("reload-supervisor-killed", reloads::supervisor_killed),
+    ("user-data-zero-touch", user_data::zero_touch),
+    ("user-data-release-url", user_data::release_url),
+    ("user-data-one-program", user_data::one_program),
+    ("user-data-lifetime", user_data::lifetime),
     ("roles", control::roles),
     ("foreign-client", control::foreign_client),
 ];

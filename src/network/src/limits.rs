@@ -37,8 +37,8 @@ pub const REQUESTS_MAX: u32 = 4;
 /// Shortest delay between two tries to renew, in milliseconds: RFC 2131, section 4.4.5.
 pub const RENEW_MS_MIN: u64 = 60_000;
 
-/// First and longest delays of DHCPv6, in milliseconds: RFC 8415, section 7.6; SOL_MAX_RT is that of
-/// RFC 3315, since an hour is long for a host that waits for its network.
+/// First and longest delays of DHCPv6, in milliseconds: RFC 8415, section 7.6; SOL_MAX_RT is that
+/// of RFC 3315, since an hour is long for a host that waits for its network.
 pub const SOLICIT_MS: (u64, u64) = (1_000, 120_000);
 /// Of a request.
 pub const REQUEST_MS: (u64, u64) = (1_000, 30_000);

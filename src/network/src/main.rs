@@ -1,8 +1,8 @@
 //! `rollinit-network`: the daemon around the machines of room `network`, and a look at what it
 //! wrote.
 //!
-//! One thread, no runtime: it waits in one poll(2) for the kernel, for servers and for time. It ends
-//! on SIGTERM and leaves everything as it is: whoever stops after it still needs the network. Its
+//! One thread, no runtime: it waits in one poll(2) for the kernel, for servers and for time. It
+//! ends on SIGTERM and leaves everything as it is: whoever stops after it still needs the network. Its
 //! leases lie in `/run/rollinit/network`, so that one which is started again goes on with them.
 
 mod daemon;

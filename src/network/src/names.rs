@@ -5,8 +5,8 @@ use crate::limits::{LABEL_BYTES_MAX, NAME_BYTES_MAX};
 
 /// A host's or domain's name in lower case and without the root's dot; none if it is none.
 ///
-/// Letters, digits, `-` and `_` in labels of 1 to 63 bytes (RFC 1123, and the underscore that Active
-/// Directory has).
+/// Letters, digits, `-` and `_` in labels of 1 to 63 bytes (RFC 1123, and the underscore that
+/// Active Directory has).
 #[must_use]
 pub fn domain(text: &str) -> Option<String> {
     let text = text.trim_end_matches('\0');

@@ -216,7 +216,9 @@ fn life() {
     removed_things_come_back(&mut host);
 
     // Another network behind the same cable.
-    server.tell("kill $server && { wait $server; ip link set srv0 down; } && ip address flush dev srv0");
+    server.tell(
+        "kill $server && { wait $server; ip link set srv0 down; } && ip address flush dev srv0",
+    );
     server.tell("ip address add 10.9.0.1/24 dev srv0 && ip link set srv0 up");
     let second = "--interface=srv0 --interface=srv1 --dhcp-range=10.9.0.7,10.9.0.7,2m \
                   --dhcp-range=10.8.0.5,10.8.0.5,2m";

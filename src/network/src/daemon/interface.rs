@@ -159,7 +159,7 @@ impl Interface {
                 Err(refusal) => self.refused(&refusal),
             }
         }
-        // The kernel's own socket at the port gets the same; it is emptied so that it never is full.
+        // The kernel's own socket at the port gets the same: it is emptied, never to be full.
         for _ in 0..PACKETS_MAX {
             let Ok(Some(_)) = self.udp4.receive(&mut buffer) else { break };
         }
