@@ -109,6 +109,7 @@ pub enum Command {
     /// ready, or of a oneshot until it had done its work. READY AT counts from the
     /// kernel's begin. In the bars a dot is waiting, a # starting. The last line goes
     /// back from the service that was ready last, over whom each waited for longest.
+    #[command(verbatim_doc_comment)]
     Analyze,
 
     /// Show which credentials services have, never their values

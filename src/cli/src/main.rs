@@ -4,6 +4,7 @@
 //! is given. It keeps no state, needs no privilege of its own (the sockets decide who may do what)
 //! and never talks to PID 1.
 
+mod analyze;
 mod apps;
 mod arguments;
 mod change;
@@ -20,9 +21,11 @@ mod secrets;
 mod status;
 mod swap;
 mod times;
+mod user_data;
 mod vm;
+mod vm_ec2;
 
-use arguments::{Arguments, Command, SwapHow};
+use arguments::{Arguments, Command, SwapHow, UserDataVerb};
 use clap::Parser;
 use control::agent::client::{Client as Agent, SwapRequest};
 use control::client::Client;
@@ -49,6 +52,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failure> {
     match &arguments.command {
         Command::Check { directory } => return check::run(directory, screen),
+        Command::UserData { verb: UserDataVerb::Check { file } } => {
+            return user_data::check(file, screen);
+        }
         Command::Vm(machine) => return vm::run(machine, screen),
         Command::VmImds(service) => return vm::answer(service),
         _ => {}
@@ -76,6 +82,7 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
         Command::Status { name } => {
             status::run(&mut supervisor().await?, &agent_socket, name.as_deref(), screen).await
         }
+        Command::Analyze => analyze::run(&mut supervisor().await?, screen).await,
         Command::Ps => ps::run(&mut supervisor().await?, screen).await,
         Command::Secrets { name } => {
             secrets::run(&mut supervisor().await?, name.as_deref(), screen).await
@@ -117,6 +124,7 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
         }
         Command::Confirm { app } => history::confirm(&mut agent().await?, app, screen).await,
         Command::Check { directory } => check::run(directory, screen),
+        Command::UserData { verb: UserDataVerb::Check { file } } => user_data::check(file, screen),
         Command::Vm(machine) => vm::run(machine, screen),
         Command::VmImds(service) => vm::answer(service),
         Command::Poweroff => {

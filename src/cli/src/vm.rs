@@ -17,6 +17,7 @@ mod monitor;
 
 use crate::exit::{Code, Failure};
 use crate::screen::Screen;
+use crate::vm_ec2;
 use clap::Args;
 use files::Folder;
 use machine::{Accelerator, Boot, Forward, Machine, Serial};
@@ -38,8 +39,13 @@ const GIB_BYTES: u64 = 1 << 30;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A disk image, or a system: a store path with `init`, `kernel` and `initrd`
-    #[arg(value_name = "IMAGE|SYSTEM")]
-    what: PathBuf,
+    #[arg(value_name = "IMAGE|SYSTEM", required_unless_present = "ec2")]
+    what: Option<PathBuf>,
+    /// Not here but on EC2: what to do there
+    #[arg(long, value_name = "VERB", value_enum)]
+    ec2: Option<vm_ec2::Verb>,
+    #[command(flatten)]
+    instance: vm_ec2::InstanceArguments,
     /// The user-data that its metadata service hands out
     #[arg(long, value_name = "FILE")]
     user_data: Option<PathBuf>,
@@ -92,6 +98,11 @@ enum Said<'a> {
 /// # Errors
 /// A [`Failure`] that names what is missing; a guest that fails by itself is none.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failure> {
+    if let Some(verb) = arguments.ec2 {
+        let (what, user_data) = (arguments.what.as_deref(), arguments.user_data.as_deref());
+        let disk_gib = arguments.disk_size;
+        return vm_ec2::run(verb, &arguments.instance, what, user_data, disk_gib, screen);
+    }
     let folder = Folder::new()?;
     let answers = folder.path("metadata.json");
     metadata::write(&answers, arguments.user_data.as_deref(), arguments.metadata.as_deref())?;
@@ -135,7 +146,8 @@ fn prepare(
     folder: &Folder,
     firmware: Option<&Path>,
 ) -> Result<(PathBuf, Boot), Failure> {
-    let what = &arguments.what;
+    // The command line has one, or `--ec2`.
+    let what = arguments.what.as_deref().unwrap_or(Path::new(""));
     let disk = arguments.disk.clone().unwrap_or_else(|| folder.path("disk.img"));
     let bytes = u64::from(arguments.disk_size) * GIB_BYTES;
     let kept = disk.exists();
@@ -147,7 +159,7 @@ fn prepare(
         return Ok((disk, system.boot()));
     }
     // What the image's derivation leaves is a folder with the disk in it.
-    let image = if what.is_dir() { what.join("disk.img") } else { what.clone() };
+    let image = if what.is_dir() { what.join("disk.img") } else { what.to_path_buf() };
     let kind = image.metadata().map_err(|error| Failure {
         cures: vec![
             "Name a disk image, or the store path of a system (`nix build` prints it).".to_owned(),

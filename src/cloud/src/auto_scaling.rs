@@ -140,6 +140,3 @@ struct HooksResult {
     #[serde(rename = "LifecycleHooks", default)]
     list: List<Hook>,
 }
-
-#[cfg(test)]
-mod tests;

@@ -285,6 +285,3 @@ pub(crate) fn refused(name: &'static str, object: &str, answer: &Answer) -> Erro
     | Verdict::Final(fault)) = refusal::judge(name, answer);
     Error::new(name, object, fault)
 }
-
-#[cfg(test)]
-mod tests;

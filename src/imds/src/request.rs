@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn requests_are_read_one_after_the_other() {
-        let mut bytes: &[u8] =
-            b"GET /latest/meta-data/tags/instance/a%20b?x HTTP/1.1\r\nX-A: 1\r\n\r\nPUT / HTTP/1.0\n\n";
+        let mut bytes: &[u8] = b"GET /latest/meta-data/tags/instance/a%20b?x HTTP/1.1\r\n\
+            X-A: 1\r\n\r\nPUT / HTTP/1.0\n\n";
         let first = Request::read(&mut bytes).expect("read").expect("there");
         assert_eq!(
             (first.method.as_str(), first.path.as_str()),
@@ -144,7 +144,9 @@ mod tests {
     proptest::proptest! {
         /// Any bytes are a request, the end, or an error; never a panic.
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        fn any_bytes_are_survived(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        ) {
             let _ = read(&bytes);
         }
     }

@@ -150,7 +150,7 @@ pub const ROOMS: [Room; 21] = [
     Room {
         name: "xtask",
         folder: "xtask",
-        rooms: &["qemu-tests"],
+        rooms: &["imds", "qemu-tests"],
         hires: &["anyhow", "clap", "proc-macro2", "serde", "serde_json", "syn", "toml"],
     },
 ];

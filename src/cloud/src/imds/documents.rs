@@ -28,6 +28,9 @@ pub struct Identity {
     /// Its first private IPv4 address; nothing in an IPv6-only subnet.
     #[serde(default)]
     pub private_ip: Option<String>,
+    /// When it was launched, or started again: RFC 3339.
+    #[serde(default)]
+    pub pending_time: Option<String>,
 }
 
 /// What EC2 does to a spot instance that it wants back.
