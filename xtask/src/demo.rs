@@ -1,9 +1,12 @@
 //! `cargo xtask demo`: a host under load whose app is swapped, well and badly, while what swaps it
 //! is killed. About two minutes.
 
+mod ec2;
+
 use crate::workspace::step;
 use crate::{build, image, setup};
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use qemu_tests::guest::agent::Kill;
 use qemu_tests::guest::swap::{COMMITTED, Host, ROLLED_BACK, Swapped};
 use qemu_tests::guest::view::View;
@@ -15,6 +18,15 @@ use qemu_tests::load::{self, Plan, Running};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
+
+/// Which demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Demo {
+    /// An app, swapped under load, well and badly.
+    Swaps,
+    /// A host on EC2, from firmware to power-off.
+    Ec2,
+}
 
 /// Requests a second of each load.
 const RATE: u32 = 20;
@@ -87,11 +99,18 @@ impl Table {
     }
 }
 
-/// Runs the demo; `json` prints the closing tables as JSON.
+/// Runs a demo; `json` prints the closing tables as JSON.
 ///
 /// # Errors
 /// A claim did not hold, or something could not be built or booted.
-pub fn run(root: &Path, json: bool) -> Result<()> {
+pub fn run(root: &Path, demo: Demo, json: bool) -> Result<()> {
+    match demo {
+        Demo::Swaps => swaps(root, json),
+        Demo::Ec2 => ec2::run(root, json),
+    }
+}
+
+fn swaps(root: &Path, json: bool) -> Result<()> {
     setup::run_setup()?;
     build::run_build(root)?;
     image::build(root, guests::configuration("demo")?)?;
@@ -102,18 +121,21 @@ pub fn run(root: &Path, json: bool) -> Result<()> {
     let log = host.guest.serial_log.clone();
     let result = parts(&mut host, &mut table);
     drop(host);
-    if json {
-        println!("{}", serde_json::to_string_pretty(&table)?);
-    } else {
-        print(&table);
-    }
-    println!(
-        "\n{:.0} s from boot to power-off; console: {}",
-        start.elapsed().as_secs_f64(),
-        log.display()
-    );
+    finish(&table, json, start, &log)?;
     result?;
     ensure!(table.rows.iter().all(|row| row.holds), "a claim did not hold");
+    Ok(())
+}
+
+/// Prints the closing tables of what began at `start`, and where the console is kept.
+fn finish(table: &Table, json: bool, start: Instant, log: &Path) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(table)?);
+    } else {
+        print(table);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("\n{seconds:.0} s from boot to power-off; console: {}", log.display());
     Ok(())
 }
 

@@ -64,13 +64,17 @@ enum Task {
         /// Only tests whose name contains this.
         name: Option<String>,
     },
-    /// See it alive: swap an app under load, well and badly, and kill who swaps it.
+    /// See it alive: swap an app under load, well and badly, and kill who swaps it; or `ec2`.
     #[command(
-        after_help = "Takes about two minutes after the first build. The guest's console is \
-                            kept in target/qemu/demo/serial.log.\nExit code 0: every claim of \
-                            the closing table held. Ctrl-C cleans up."
+        after_help = "Takes about two minutes after the first build; `ec2`, a host from UEFI and \
+                            user-data to a spot notice, one. The guest's console is kept in \
+                            target/qemu/demo/serial.log or demo-ec2/serial.log.\nExit code 0: \
+                            every claim of the closing table held. Ctrl-C cleans up."
     )]
     Demo {
+        /// Which one.
+        #[arg(value_enum, default_value_t = demo::Demo::Swaps)]
+        demo: demo::Demo,
         /// Print the closing table as JSON.
         #[arg(long)]
         json: bool,
@@ -122,7 +126,7 @@ fn run(task: Task) -> Result<()> {
             image::build_releases(&root)
         }
         Task::Test { tier, name } => test::run_tests(&root, tier, name.as_deref()),
-        Task::Demo { json } => demo::run(&root, json),
+        Task::Demo { demo, json } => demo::run(&root, demo, json),
         Task::Qemu { name, shell } => qemu::run(&root, &name, shell),
         Task::Tidy { json } => tidy::run(&root, json),
     }
