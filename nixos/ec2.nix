@@ -30,6 +30,8 @@
   };
 
   boot.loader.systemd-boot.enable = true;
+  # The system is swapped on the host itself, and a bad one is left by itself.
+  rollinit.bootSlots.enable = true;
   # The journal stays as it is made, the disk grows.
   rollinit.image.journalMiB = 64;
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 25] = [
+pub const GUESTS: [(&str, &str); 28] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -34,7 +34,10 @@ pub const GUESTS: [(&str, &str); 25] = [
     ("ec2-boot", "ec2"),
     ("ec2-direct", "ec2"),
     ("ec2-credentials", "ec2"),
+    ("slots", "slots"),
+    ("slots-fall-back", "slots"),
     ("demo", "swap"),
+    ("demo-ec2", "ec2"),
 ];
 
 /// Where the guest `foreign-client` carries connections to its control socket
@@ -64,7 +67,11 @@ pub fn boot(name: &str) -> Result<Boot> {
             boot.disk = Disk::Nvme;
             boot.initrd = false;
         }
-        "ec2-boot" => {
+        "slots" | "slots-fall-back" => {
+            boot.disk = Disk::Nvme;
+            (boot.firmware, boot.restarts) = (true, true);
+        }
+        "ec2-boot" | "demo-ec2" => {
             on_ec2(&mut boot, &Instance::default(), None)?;
             boot.firmware = true;
         }

@@ -8,12 +8,13 @@ mod qemu {
     pub mod ec2;
     pub mod ec2_credentials;
     pub mod power_cuts;
+    pub mod slots;
     pub mod swaps;
 }
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use qemu::{disks, ec2, ec2_credentials, power_cuts, swaps};
+use qemu::{disks, ec2, ec2_credentials, power_cuts, slots, swaps};
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
@@ -23,7 +24,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 24] = [
+const TESTS: [Test; 26] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -46,6 +47,8 @@ const TESTS: [Test; 24] = [
     ("swap-other-makes", swaps::other_makes),
     ("swap-kills", swaps::kills),
     ("swap-200", swaps::two_hundred),
+    ("slots", slots::good),
+    ("slots-fall-back", slots::fall_back),
     ("power-cuts", power_cuts::survived),
     ("power-cuts-forgetful", power_cuts::forgetful),
 ];

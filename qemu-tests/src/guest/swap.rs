@@ -84,6 +84,12 @@ impl Swapped {
         Self { code: output.code, progress, killed, stderr: output.stderr }
     }
 
+    /// What a command that swaps printed with `--json`.
+    #[must_use]
+    pub fn read(output: Output) -> Self {
+        Self::new((output, false))
+    }
+
     /// The last thing said of a step: its text, and how long it took in milliseconds.
     #[must_use]
     pub fn step(&self, step: &str) -> Option<(&str, u64)> {

@@ -40,6 +40,7 @@ usage: rollinit-testapp MODE [OPTION …]
   exit N                    exits with N at once
   hang                      waits for SIGTERM, then exits with 0
   ignore-term               waits for ever, whatever SIGTERM says
+  starve                    takes the processor from everybody, PID 1 too, for ever: needs root
   chatty [--lines N]        prints numbered lines as fast as it can, then waits for SIGTERM
   orphans COUNT             leaves COUNT children that end at once to whoever adopts orphans
   children COUNT            starts COUNT children that wait for ever, then waits for SIGTERM
@@ -120,6 +121,7 @@ fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
         "exit" => process::exit(arguments),
         "hang" => process::hang(),
         "ignore-term" => process::ignore_term(),
+        "starve" => process::starve(),
         "chatty" => process::chatty(arguments),
         "orphans" => process::orphans(arguments),
         "children" => process::children(arguments),

@@ -46,6 +46,19 @@ pub(super) fn ignore_term() -> Outcome {
     for_ever()
 }
 
+/// How much of each second the kernel keeps for ordinary processes; -1 for nothing.
+const REALTIME_SHARE: &str = "/proc/sys/kernel/sched_rt_runtime_us";
+
+/// A hang as a kernel's own looks from outside: interrupts work, and no process turns but this one
+/// on its processor.
+pub(super) fn starve() -> Outcome {
+    std::fs::write(REALTIME_SHARE, "-1").map_err(at(format!("write {REALTIME_SHARE}")))?;
+    sys::process::go_first().map_err(at("go before all others"))?;
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
 /// Waits for nothing.
 fn for_ever() -> ! {
     loop {

@@ -5,10 +5,12 @@ use crate::boards::single;
 use crate::closures;
 use crate::convert;
 use crate::ids;
+use crate::system::{self, System};
 use control::agent::board::Reader;
 use control::agent::server::{Answer, Backend, Caller, SwapRequest};
 use control::agent::{
-    Error, Generation, GenerationList, NoticeList, Progress, Step, StepState, SwapList, SwapSummary,
+    Error, Generation, GenerationList, NoticeList, Progress, SYSTEM, Step, StepState, SwapList,
+    SwapSummary,
 };
 use rollout::{Admission, Record, Release, Request, RequestKind, Summary};
 use std::cell::RefCell;
@@ -20,13 +22,14 @@ use store::path::StorePath;
 #[derive(Debug)]
 pub struct Agent {
     tools: Rc<Tools>,
+    system: Rc<System>,
     apps: RefCell<BTreeMap<String, Rc<App>>>,
 }
 
 impl Agent {
     /// With what the journal holds: every swap that was under way goes on.
-    pub async fn start(tools: Rc<Tools>, records: Vec<Record>) -> Self {
-        let agent = Self { tools, apps: RefCell::default() };
+    pub async fn start(tools: Rc<Tools>, system: Rc<System>, records: Vec<Record>) -> Self {
+        let agent = Self { tools, system, apps: RefCell::default() };
         // Without a supervisor nothing can be decided; it is waited for.
         let mut views: BTreeMap<String, control::types::App> =
             match agent.tools.supervisor.apps().await {
@@ -78,6 +81,15 @@ impl Agent {
 
     fn all(&self) -> Vec<Rc<App>> {
         self.apps.borrow().values().cloned().collect()
+    }
+
+    /// Begins a swap of the system itself.
+    async fn begin_system(&self, asked: system::Asked) -> Result<Reader, Error> {
+        let id = ids::fresh(|id| self.is_taken(id)).map_err(|error| Error::Failed {
+            name: SYSTEM.to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.system.begin(id, asked).await
     }
 
     /// Begins a swap of any kind.
@@ -196,7 +208,8 @@ impl Agent {
                     || record.book.failed.iter().any(|failed| of_swap(&failed.swap))
                     || waiting.into_iter().any(|swap| of_swap(&swap.id))
             })
-        }) || self.tools.boards.find(id).is_some()
+        }) || self.system.knows(id)
+            || self.tools.boards.find(id).is_some()
     }
 }
 
@@ -214,3 +227,6 @@ struct Asked {
 }
 
 mod answers;
+mod wish;
+
+pub use answers::last_word;

@@ -395,7 +395,7 @@ fn ended(ticket: Ticket, answer: Result<rollout::Answer, Failure>) -> Event {
 }
 
 /// Returns at that time of `CLOCK_BOOTTIME`, or never.
-async fn until(wake_ns: Option<u64>) {
+pub async fn until(wake_ns: Option<u64>) {
     let Some(wake_ns) = wake_ns else { return std::future::pending().await };
     let left = wake_ns.saturating_sub(sys::clock::boottime_ns());
     // Rounded up: a timer that fires a moment early would turn the loop once for nothing.
@@ -408,3 +408,5 @@ async fn until(wake_ns: Option<u64>) {
 
 mod words;
 mod work;
+
+pub use work::fetching;

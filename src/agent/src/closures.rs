@@ -2,6 +2,7 @@
 //! one. Everything here is the room `store`'s doing; errors become failures of the host.
 
 use crate::config::Config;
+use control::agent::SYSTEM;
 use rollout::{Failure, Fault, Release, RootRole};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use store::store::Store;
 pub struct Closures {
     root: PathBuf,
     config: PathBuf,
+    /// More caches and keys, those of the host's user-data.
+    lent: PathBuf,
     /// Opened when it is first needed, and then kept: a host whose store cannot be opened still
     /// takes swaps back.
     store: RefCell<Option<Store>>,
@@ -47,10 +50,10 @@ pub struct Brought {
 }
 
 impl Closures {
-    /// Below `root`, with `config` read at each plan.
+    /// Below `root`, with `config` and the caches and keys of `lent` read at each plan.
     #[must_use]
-    pub fn new(root: PathBuf, config: PathBuf) -> Self {
-        Self { root, config, store: RefCell::new(None) }
+    pub fn new(root: PathBuf, config: PathBuf, lent: PathBuf) -> Self {
+        Self { root, config, lent, store: RefCell::new(None) }
     }
 
     fn store(&self) -> Result<Store, Failure> {
@@ -69,7 +72,11 @@ impl Closures {
     pub async fn plan(&self, path: &str) -> Result<Planned, Failure> {
         let top = parse(path)?;
         let store = self.store()?;
-        let config = match Config::load(&self.config) {
+        let read = Config::load(&self.config).and_then(|mut config| {
+            config.extend(&self.lent)?;
+            Ok(config)
+        });
+        let config = match read {
             Ok(config) => config,
             // Nothing has to be fetched for what is here: a mistake must not bar the way back.
             Err(_) if store.is_valid(&top).map_err(failure)? => Config::default(),
@@ -141,7 +148,7 @@ impl Closures {
     /// What the store said.
     pub async fn commit(&self, app: &str, path: &str) -> Result<u64, Failure> {
         let (top, root, app) = (parse(path)?, self.root.clone(), app.to_owned());
-        blocking(move || Profile::open(&root, &app)?.commit(&top)).await
+        blocking(move || open_profile(&root, &app)?.commit(&top)).await
     }
 
     /// What the profile link points to.
@@ -150,7 +157,7 @@ impl Closures {
     /// What the store said.
     pub async fn profile(&self, app: &str) -> Result<Option<Release>, Failure> {
         let (root, app) = (self.root.clone(), app.to_owned());
-        let current = blocking(move || Profile::open(&root, &app)?.current()).await?;
+        let current = blocking(move || open_profile(&root, &app)?.current()).await?;
         Ok(current.map(|generation| release(&generation)))
     }
 
@@ -161,11 +168,16 @@ impl Closures {
     pub async fn generations(&self, app: &str) -> Result<(Vec<Generation>, u64), Failure> {
         let (root, app) = (self.root.clone(), app.to_owned());
         blocking(move || {
-            let profile = Profile::open(&root, &app)?;
+            let profile = open_profile(&root, &app)?;
             Ok((profile.generations()?, profile.next_number()?))
         })
         .await
     }
+}
+
+/// The profile of an app, or of the system itself.
+pub fn open_profile(root: &Path, app: &str) -> store::error::Result<Profile> {
+    if app == SYSTEM { Ok(Profile::of_system(root)) } else { Profile::open(root, app) }
 }
 
 impl Planned {
@@ -215,7 +227,11 @@ fn root_name(app: &str, role: RootRole) -> String {
     format!("{app}-{}", role.word())
 }
 
-fn parse(path: &str) -> Result<StorePath, Failure> {
+/// A store path out of a text.
+///
+/// # Errors
+/// It is none.
+pub fn parse(path: &str) -> Result<StorePath, Failure> {
     StorePath::parse(path.as_bytes()).map_err(|error| Failure {
         fault: Fault::Host,
         reason: format!("{path:?}: {error}"),
@@ -234,7 +250,7 @@ fn options(config: &Config) -> Options {
 }
 
 /// Files are slow when disks are: never on the thread that renews leases.
-async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> store::error::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {

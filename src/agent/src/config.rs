@@ -12,6 +12,8 @@ use toml::Spanned;
 
 pub mod cloud;
 pub mod credentials;
+pub mod system;
+pub mod user_data;
 
 /// What the file says, checked as far as it can be without asking anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub struct Config {
     pub cloud: Option<cloud::Cloud>,
     /// How often SSM is asked whether a secret changed.
     pub credentials: credentials::Credentials,
+    /// That this host does what its user-data says.
+    pub user_data: Option<user_data::UserData>,
+    /// What a swap of the system itself may take.
+    pub system: system::System,
 }
 
 /// The `[fetch]` table; what it does not say is up to the store.
@@ -66,6 +72,9 @@ struct File {
     fetch: FetchTable,
     cloud: Option<cloud::CloudTable>,
     credentials: credentials::CredentialsTable,
+    system: system::SystemTable,
+    #[serde(rename = "user-data")]
+    user_data: Option<user_data::UserDataTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,10 +129,14 @@ impl Config {
         for key in &file.keys {
             check_key(key.get_ref()).map_err(|error| at(key.span().start, error))?;
         }
+        let has_cloud = file.cloud.is_some();
+        let user_data = file.user_data.map(|table| table.read(has_cloud)).transpose();
+        let user_data = user_data.map_err(|(span, error)| at(span.start, error))?.flatten();
         let cloud = file.cloud.map(cloud::CloudTable::read).transpose();
         let cloud = cloud.map_err(|(span, error)| at(span.start, error))?;
         let credentials = file.credentials.read();
         let credentials = credentials.map_err(|(span, error)| at(span.start, error))?;
+        let system = file.system.read().map_err(|(span, error)| at(span.start, error))?;
         let fetch = file.fetch;
         let parallel = |value: Option<Spanned<u64>>| -> Result<Option<usize>, ConfigError> {
             let Some(value) = value else { return Ok(None) };
@@ -149,7 +162,26 @@ impl Config {
             },
             cloud,
             credentials,
+            user_data,
+            system,
         })
+    }
+}
+
+impl Config {
+    /// Takes the caches and keys of a further file too, behind its own.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn extend(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let Self { caches, keys, .. } = Self::load(path)?;
+        let add = |own: &mut Vec<String>, more: Vec<String>| {
+            let new: Vec<String> = more.into_iter().filter(|one| !own.contains(one)).collect();
+            own.extend(new);
+        };
+        add(&mut self.caches, caches);
+        add(&mut self.keys, keys);
+        Ok(())
     }
 }
 

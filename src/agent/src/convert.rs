@@ -147,6 +147,16 @@ pub fn step_state(state: rollout::StepState) -> control::agent::StepState {
     }
 }
 
+/// Whether a swap of the system may reboot the host.
+#[must_use]
+pub fn reboot(reboot: control::agent::Reboot) -> rollout::system::Reboot {
+    match reboot {
+        control::agent::Reboot::Auto => rollout::system::Reboot::Auto,
+        control::agent::Reboot::Always => rollout::system::Reboot::Always,
+        control::agent::Reboot::Never => rollout::system::Reboot::Never,
+    }
+}
+
 /// How a swap ended; `serving` is what serves now.
 #[must_use]
 pub fn outcome(

@@ -29,6 +29,8 @@ mod prober;
 mod standing;
 mod supervisor;
 mod system;
+mod userdata;
+mod volumes;
 
 use notices::Watch;
 use options::{Asked, Options};
@@ -124,7 +126,11 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             config::Config::default()
         });
         let tools = Rc::new(app::Tools {
-            closures: closures::Closures::new(options.root.clone(), options.config.clone()),
+            closures: closures::Closures::new(
+                options.root.clone(),
+                options.config.clone(),
+                options.run.join(userdata::CACHES_FILE),
+            ),
             journal,
             prober: prober::Prober::new()?,
             supervisor: supervisor::Supervisor::new(options.supervisor()),
@@ -136,6 +142,8 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         });
         // Before all that waits: services wait for their secrets.
         tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
+        let (config_file, run) = (options.config.clone(), options.run.clone());
+        tokio::task::spawn_local(volumes::run(Rc::clone(&tools), config_file, run));
         if let Some(ec2) = tools.ec2.clone() {
             tokio::task::spawn_local(ec2::run(ec2.clone(), Rc::clone(&tools)));
             let notices = watch.get_or_init(|| Rc::new(Watch::new(ec2, Rc::clone(&tools))));
@@ -145,7 +153,12 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         let limits = limits_of(&tools.supervisor).await;
         let (root, run, state) = (&options.root, &options.run, &options.state);
         let system = system::System::start(&tools, root, run, state, config.system).await;
-        let agent = agent::Agent::start(tools, system, found.records).await;
+        let agent = agent::Agent::start(Rc::clone(&tools), system, found.records).await;
+        let agent = Rc::new(agent);
+        if let Some(settings) = config.user_data {
+            let host = userdata::Host::new(Rc::clone(&agent), tools, settings, run.clone());
+            tokio::task::spawn_local(userdata::run(Rc::new(host)));
+        }
         Ok::<_, Box<dyn Error>>((agent, limits))
     };
     let (agent, limits) = tokio::select! {
@@ -157,7 +170,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     };
     let identify: Rc<control::server::Identify> =
         Rc::new(move |stream| peers::identify(stream, &limits));
-    let backend: Rc<dyn control::agent::server::Backend> = Rc::new(agent);
+    let backend: Rc<dyn control::agent::server::Backend> = agent;
     let control = control::agent::server::run(listener, peers::policy(), identify, backend);
     tokio::select! {
         ended = control => Err(format!("the control socket: {:?}", ended.err()).into()),

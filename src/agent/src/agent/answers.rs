@@ -2,8 +2,8 @@
 
 use super::{
     Admission, Agent, Answer, App, Asked, Backend, Caller, Error, Generation, GenerationList, Kind,
-    NoticeList, Progress, Rc, Reader, Step, StepState, Summary, SwapList, SwapRequest, SwapSummary,
-    closures, convert, single,
+    NoticeList, Progress, Rc, Reader, SYSTEM, Step, StepState, Summary, SwapList, SwapRequest,
+    SwapSummary, closures, convert, single, system,
 };
 use rollout::limits::CONFIRM_MS_DEFAULT;
 
@@ -11,6 +11,16 @@ impl Backend for Agent {
     fn swap<'a>(&'a self, caller: &'a Caller, request: SwapRequest) -> Answer<'a, Reader> {
         let (uid, pid) = (caller.peer.uid, caller.peer.pid);
         tracing::info!("{} to {} asked for by uid {uid}, pid {pid}", request.app, request.path);
+        if request.app == SYSTEM {
+            let asked = system::Asked {
+                path: request.path,
+                is_rollback: false,
+                dry_run: request.dry_run,
+                force: request.force,
+                reboot: convert::reboot(request.reboot),
+            };
+            return Box::pin(self.begin_system(asked));
+        }
         let within_ms = request.confirm_within_ms.unwrap_or(CONFIRM_MS_DEFAULT);
         let asked = Asked {
             kind: Kind::Swap(request.path),
@@ -29,6 +39,9 @@ impl Backend for Agent {
     ) -> Answer<'a, Reader> {
         let (uid, pid) = (caller.peer.uid, caller.peer.pid);
         tracing::info!("rollback of {app} asked for by uid {uid}, pid {pid}");
+        if app == SYSTEM {
+            return Box::pin(self.roll_system_back(generation));
+        }
         let kind = Kind::Rollback(generation);
         let asked = Asked { kind, test_within_ms: None, dry_run: false, force: false };
         Box::pin(self.begin(app, asked))
@@ -37,8 +50,9 @@ impl Backend for Agent {
     fn follow<'a>(&'a self, swap: &'a str) -> Answer<'a, Reader> {
         let found = self.tools.boards.find(swap).or_else(|| {
             let (app, summary) = self.past(swap)?;
-            Some(single(last_word(&app, &summary)))
+            Some(single(last_word_of(&app, &summary)))
         });
+        let found = found.or_else(|| Some(single(self.system.past(swap)?)));
         let found = found.or_else(|| {
             // One that goes on after a restart of the agent and has said nothing yet.
             self.is_taken(swap).then(|| self.tools.boards.reader(swap))
@@ -52,6 +66,9 @@ impl Backend for Agent {
     }
 
     fn generations<'a>(&'a self, app: &'a str) -> Answer<'a, GenerationList> {
+        if app == SYSTEM {
+            return Box::pin(self.list_system_generations());
+        }
         Box::pin(self.list_generations(app))
     }
 
@@ -73,6 +90,22 @@ impl Backend for Agent {
 }
 
 impl Agent {
+    async fn roll_system_back(&self, generation: Option<u64>) -> Result<Reader, Error> {
+        let path = self.system.target(generation).await?;
+        let reboot = system::Reboot::Auto;
+        let asked = system::Asked { path, is_rollback: true, dry_run: false, force: false, reboot };
+        self.begin_system(asked).await
+    }
+
+    async fn list_system_generations(&self) -> Result<GenerationList, Error> {
+        let (known, _) = self.read_generations(SYSTEM).await?;
+        let current = self.tools.closures.profile(SYSTEM).await;
+        let current = current
+            .map_err(|error| Error::Failed { name: SYSTEM.to_owned(), reason: error.reason })?
+            .and_then(|release| release.generation);
+        Ok(GenerationList { generations: self.system.generations(&known, current) })
+    }
+
     async fn confirmed(&self, caller: &Caller, name: &str) -> Result<(), Error> {
         let app = self.known(name)?;
         let (uid, pid) = (caller.peer.uid, caller.peer.pid);
@@ -128,8 +161,13 @@ impl Agent {
 
     fn list_swaps(&self, name: Option<&str>) -> Result<SwapList, Error> {
         let apps = match name {
+            Some(SYSTEM) => Vec::new(),
             Some(name) => vec![self.known(name)?],
             None => self.all(),
+        };
+        let of_system = match name {
+            None | Some(SYSTEM) => self.system.summaries(),
+            Some(_) => Vec::new(),
         };
         let mut swaps: Vec<SwapSummary> = apps
             .iter()
@@ -139,6 +177,7 @@ impl Agent {
                 let summaries = history.into_iter().chain(current);
                 summaries.map(|summary| self.summary(app, &summary)).collect::<Vec<_>>()
             })
+            .chain(of_system)
             .collect();
         swaps.sort_by_key(|swap| std::cmp::Reverse(swap.started_ms));
         Ok(SwapList { swaps })
@@ -146,7 +185,7 @@ impl Agent {
 
     fn summary(&self, app: &App, summary: &Summary) -> SwapSummary {
         let newest = self.tools.boards.newest(&summary.id);
-        let last = newest.unwrap_or_else(|| last_word(app, summary));
+        let last = newest.unwrap_or_else(|| last_word_of(app, summary));
         let is_over = summary.ended_ms > 0;
         SwapSummary {
             swap: summary.id.clone(),
@@ -192,12 +231,23 @@ fn confirm_by_ms(app: &App, id: &str) -> Option<u64> {
 }
 
 /// The one line that is left of a swap whose board is gone.
-fn last_word(app: &App, summary: &Summary) -> Progress {
+fn last_word_of(app: &App, summary: &Summary) -> Progress {
+    let serving =
+        |outcome: &rollout::Outcome| app.serving(outcome, summary.from.as_ref(), &summary.to);
+    last_word(&app.name, summary, serving)
+}
+
+/// The same, of an app or of the system.
+pub fn last_word(
+    name: &str,
+    summary: &Summary,
+    serving: impl Fn(&rollout::Outcome) -> Option<control::agent::Release>,
+) -> Progress {
     let outcome = summary.outcome.as_ref();
     let failed_at = outcome.and_then(|outcome| outcome.failed_at);
     Progress {
         swap: summary.id.clone(),
-        app: app.name.clone(),
+        app: name.to_owned(),
         from: summary.from.as_ref().map(convert::release),
         to: convert::release(&summary.to),
         step: failed_at.map_or(Step::Commit, convert::step),
@@ -208,9 +258,6 @@ fn last_word(app: &App, summary: &Summary) -> Progress {
         bytes_total: None,
         paths_done: None,
         paths_total: None,
-        outcome: outcome.map(|outcome| {
-            let serving = app.serving(outcome, summary.from.as_ref(), &summary.to);
-            convert::outcome(outcome, serving)
-        }),
+        outcome: outcome.map(|outcome| convert::outcome(outcome, serving(outcome))),
     }
 }

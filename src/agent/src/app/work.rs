@@ -1,7 +1,7 @@
 //! Effects with a ticket: each begun as a task of its own, each answered once.
 
 use super::{App, Begun, Input, Task, Tools, ended};
-use crate::closures::Planned;
+use crate::closures::{Brought, Closures, Planned};
 use crate::convert;
 use crate::limits::FETCH_REPORT_MS;
 use crate::prober::{self, Door};
@@ -135,13 +135,28 @@ async fn fetch(
     planned: Option<Planned>,
     migration: Option<&str>,
     cancel: &Cancel,
-) -> Result<crate::closures::Brought, Failure> {
+) -> Result<Brought, Failure> {
+    let post = |progress: &store::fetch::Progress, elapsed_ms| {
+        post_fetched(tools, app, progress, elapsed_ms);
+    };
+    fetching(&tools.closures, path, planned, migration, cancel, post).await
+}
+
+/// Fetches, and hands out now and then how far it is.
+pub async fn fetching(
+    closures: &Closures,
+    path: &str,
+    planned: Option<Planned>,
+    migration: Option<&str>,
+    cancel: &Cancel,
+    post: impl Fn(&store::fetch::Progress, u64),
+) -> Result<Brought, Failure> {
     let newest: Arc<Mutex<Option<store::fetch::Progress>>> = Arc::default();
     let tell = Arc::clone(&newest);
     let report = move |progress| {
         *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     };
-    let fetch = tools.closures.fetch(path, planned, migration, report, cancel);
+    let fetch = closures.fetch(path, planned, migration, report, cancel);
     let mut fetch = std::pin::pin!(fetch);
     let began = tokio::time::Instant::now();
     let mut look = tokio::time::interval(Duration::from_millis(FETCH_REPORT_MS));
@@ -154,7 +169,7 @@ async fn fetch(
                 let progress = newest.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(progress) = progress {
                     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    post_fetched(tools, app, &progress, elapsed_ms);
+                    post(&progress, elapsed_ms);
                 }
             }
         }

@@ -65,3 +65,30 @@ fn columns_are_letters() {
     assert_eq!(position("é = 1\nab", 8), (2, 2));
     assert_eq!(position("", 99), (1, 1));
 }
+
+/// Where user-data comes from must be known; a file or the metadata service will do.
+#[test]
+fn user_data_has_a_source() {
+    let read = |text: &str| Config::parse("agent.toml", text);
+    assert_eq!(read("").expect("none").user_data, None);
+    let file = read("[user-data]\nfile = '/x'").expect("a file").user_data.expect("asked for");
+    assert_eq!(file.file.as_deref(), Some(Path::new("/x")));
+    assert!(read("[cloud]\n[user-data]").expect("metadata").user_data.is_some());
+    assert_eq!(read("[user-data]\nenable = false").expect("off").user_data, None);
+    for text in ["[user-data]", "[user-data]\nfile = 'x'"] {
+        read(text).expect_err(text);
+    }
+}
+
+/// Caches and keys of a further file come behind, each once; one that is not there adds nothing.
+#[test]
+fn a_further_file_adds_caches() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("caches.toml");
+    let mut config = Config::parse("agent.toml", "caches = ['http://a']").expect("sound");
+    config.extend(&path).expect("none");
+    assert_eq!(config.caches, ["http://a"]);
+    std::fs::write(&path, "caches = ['http://b', 'http://a']").expect("written");
+    config.extend(&path).expect("sound");
+    assert_eq!(config.caches, ["http://a", "http://b"]);
+}

@@ -18,6 +18,8 @@
 //!   all that come from it: the supervisor compares, so a start of the agent changes nothing.
 //! - A *known* one is only asked for its version, without decryption: so KMS is asked once for
 //!   each change, and not once for each poll of each host.
+//! - A *reference* to Secrets Manager is fetched each time: SSM gives it with decryption alone, and
+//!   its version tells nothing.
 //! - A *failing* one is unknown after a pause that doubles from [`PAUSE_MIN_MS`] to
 //!   [`PAUSE_MAX_MS`] (of which chance takes up to a half): what holds by then is delivered anew,
 //!   and with it the problem goes. It is not paused for whom a supervisor has no problem on
@@ -32,6 +34,10 @@ pub const PAUSE_MIN_MS: u64 = 1_000;
 
 /// The longest one, in milliseconds: a policy that somebody mends counts within a minute.
 pub const PAUSE_MAX_MS: u64 = 60_000;
+
+/// What the name of a parameter begins with that is a secret of Secrets Manager
+/// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html>).
+const REFERENCE: &str = "/aws/reference/secretsmanager/";
 
 /// What is known of the credentials that come from SSM.
 #[derive(Debug)]
@@ -106,10 +112,8 @@ impl Plan {
         let mut questions = Questions::default();
         for (name, parameter) in &self.parameters {
             if parameter.due_ms <= now_ms {
-                let list = match parameter.version {
-                    None => &mut questions.values,
-                    Some(_) => &mut questions.versions,
-                };
+                let is_known = parameter.version.is_some() && !name.starts_with(REFERENCE);
+                let list = if is_known { &mut questions.versions } else { &mut questions.values };
                 list.push(name.clone());
             }
         }

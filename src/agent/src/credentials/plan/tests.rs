@@ -95,3 +95,15 @@ fn who_lacks_a_known_one_gets_it() {
     plan.failed(10, 0, "/a");
     assert_eq!(plan.due_ms(), None);
 }
+
+/// SSM refuses a reference to Secrets Manager without decryption: it is fetched at each poll.
+#[test]
+fn secrets_manager_is_fetched_each_time() {
+    let mut plan = Plan::new(60_000);
+    let name = "/aws/reference/secretsmanager/a";
+    plan.want(0, &[credential("web", name, false, None)]);
+    for now_ms in [0, 60_000, 120_000] {
+        assert_eq!(values(&plan.questions(now_ms)), [name]);
+        plan.delivered(now_ms, 0, name, 0);
+    }
+}
