@@ -7,4 +7,6 @@
   environment.systemPackages = [ pkgs.busybox ];
   # Who plays AWS: QEMU carries connections to this address to the harness.
   rollinit.cloud.endpoint = "http://169.254.0.101";
+  # A test does not wait for a minute.
+  rollinit.agent.credentials.poll = "2s";
 }

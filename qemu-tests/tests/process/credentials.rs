@@ -14,7 +14,8 @@ const FIRST: &str = "s3cr3t-first-8271";
 const SECOND: &str = "s3cr3t-second-9914";
 const LATE: &str = "s3cr3t-late-3355";
 const LOCAL: &str = "s3cr3t-local-6120";
-const ALL: [&str; 4] = [FIRST, SECOND, LATE, LOCAL];
+const MANAGED: &str = "s3cr3t-managed-7058";
+const ALL: [&str; 5] = [FIRST, SECOND, LATE, LOCAL, MANAGED];
 
 struct Scene {
     host: Contained,
@@ -141,10 +142,14 @@ pub fn from_ssm() -> Result<()> {
     );
     scene.host.define_app("web", &["secrets", web.to_str().context("UTF-8")?], &more)?;
     let more = format!(
-        "{user}[service.credentials]\nlate = {{ ssm = \"/shop/late\", on-change = \"restart\" }}\n"
+        "{user}[service.credentials]\nlate = {{ ssm = \"/shop/late\", on-change = \"restart\" }}\n\
+         stripe = {{ ssm = \"/aws/reference/secretsmanager/stripe\" }}\n"
     );
     scene.host.define_app("job", &["secrets", job.to_str().context("UTF-8")?], &more)?;
     scene.put("/shop/database", FIRST)?;
+    let script =
+        format!("client('secretsmanager').create_secret(Name='stripe', SecretString={MANAGED:?})");
+    scene.moto.python(&script)?;
     let mut scene = scene;
     scene.host.start(Place::Subreaper)?;
     scene.host.wait_state("web", "running")?;
@@ -161,14 +166,17 @@ pub fn from_ssm() -> Result<()> {
     ensure!(shown.contains("missing ssm /shop/late"), "{shown}");
     scene.put("/shop/late", LATE)?;
     scene.host.wait_state("job", "running")?;
-    scene.noted("job.notes", &[line("start", "late", LATE)])?;
+    let managed = line("start", "stripe", MANAGED);
+    let mut job_lines = vec![line("start", "late", LATE), managed.clone()];
+    scene.noted("job.notes", &job_lines)?;
 
     scene.put("/shop/database", SECOND)?;
     web_lines.extend([line("hup", "database", SECOND), line("hup", "tls", LOCAL)]);
     scene.noted("web.notes", &web_lines)?;
     ensure!(scene.host.service("web")?["incarnation"] == 1, "it was told, not restarted");
     scene.put("/shop/late", FIRST)?;
-    scene.noted("job.notes", &[line("start", "late", LATE), line("start", "late", FIRST)])?;
+    job_lines.extend([line("start", "late", FIRST), managed]);
+    scene.noted("job.notes", &job_lines)?;
     scene.nothing_leaks()?;
     told_once_over_deaths(&scene, &web_lines)
 }

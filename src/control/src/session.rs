@@ -72,9 +72,9 @@ impl Session {
     url = "https://github.com/rollinit/rollinit",
     types = [
         App, AppHealth, AppPolicy, AppRun, AppSwap, Change, Credential, CredentialProblem,
-        CredentialSource, End, EndCause, Event, FirstWay, HealthKind, Host,
-        HostState, Init, Listen, LogRecord, NewCredential, Problem, RetireWhen, Role, ServiceProcesses,
-        ServiceState, ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task, WayState,
+        CredentialSource, End, EndCause, Event, FirstWay, HealthKind, Host, HostState, Init, Listen,
+        LogRecord, NewCredential, Problem, RetireWhen, Role, ServiceProcesses, ServiceState,
+        ServiceStatus, ShutdownKind, Strategy, Supervisor, SwapPhase, Task, WayState,
     ]
 )]
 impl Session {

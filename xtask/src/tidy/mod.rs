@@ -4,11 +4,13 @@
 //! * [`manifest`]: which room may depend on which, and whom it may hire from outside;
 //! * [`closure`]: what PID 1 and stage 1 link, down to the last crate;
 //! * [`source`]: where `unsafe` may be and what must stand above it, how long things may get,
-//!   what a crate says about itself, and that nothing is left half done.
+//!   what a crate says about itself, and that nothing is left half done;
+//! * [`tables`]: that tests which tables of docs/ name are there.
 
 pub mod closure;
 pub mod manifest;
 pub mod source;
+pub mod tables;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -41,6 +43,8 @@ pub enum Rule {
     Leftover,
     /// A file that cannot be read as Rust.
     Syntax,
+    /// A table of docs/ names a test that is not there.
+    NamedTest,
 }
 
 /// One broken rule at one place.
@@ -72,6 +76,7 @@ impl fmt::Display for Finding {
 pub fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = manifest::check(root)?;
     findings.extend(closure::check(root)?);
+    findings.extend(tables::check(root)?);
     for path in rust_files(root)? {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("tidy: read {}", path.display()))?;

@@ -35,8 +35,8 @@ pub const PAUSE_MIN_MS: u64 = 1_000;
 /// The longest one, in milliseconds: a policy that somebody mends counts within a minute.
 pub const PAUSE_MAX_MS: u64 = 60_000;
 
-/// What the name of a parameter begins with that is a secret of Secrets Manager
-/// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html>).
+/// What the name of a parameter begins with that is a secret of Secrets Manager (AWS's guide to
+/// Systems Manager, "Referencing Secrets Manager secrets").
 const REFERENCE: &str = "/aws/reference/secretsmanager/";
 
 /// What is known of the credentials that come from SSM.
