@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 28] = [
+pub const GUESTS: [(&str, &str); 30] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -33,6 +33,8 @@ pub const GUESTS: [(&str, &str); 28] = [
     ("volumes", "volumes"),
     ("ec2-boot", "ec2"),
     ("ec2-direct", "ec2"),
+    ("vm-image", "ec2"),
+    ("vm-system", "ec2"),
     ("ec2-credentials", "ec2"),
     ("slots", "slots"),
     ("slots-fall-back", "slots"),

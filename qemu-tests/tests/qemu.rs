@@ -10,11 +10,12 @@ mod qemu {
     pub mod power_cuts;
     pub mod slots;
     pub mod swaps;
+    pub mod vm;
 }
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use qemu::{disks, ec2, ec2_credentials, power_cuts, slots, swaps};
+use qemu::{disks, ec2, ec2_credentials, power_cuts, slots, swaps, vm};
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
@@ -24,7 +25,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 26] = [
+const TESTS: [Test; 28] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -41,6 +42,8 @@ const TESTS: [Test; 26] = [
     ("volumes", disks::volumes),
     ("ec2-boot", ec2::boot),
     ("ec2-direct", ec2::direct),
+    ("vm-image", vm::of_image),
+    ("vm-system", vm::of_system),
     ("ec2-credentials", ec2_credentials::delivered),
     ("swap-commits", swaps::commits),
     ("swap-bad", swaps::bad),
