@@ -44,6 +44,9 @@ in
     # then tells the group (WITHIN_MAX in src/agent/src/notices/machine.rs). At any other time it
     # ends at once.
     rollinit.services.rollinit-agent.stop.timeout = "10m";
+    # It has nobody to ask before, and goes before the network does.
+    rollinit.services.rollinit-agent.after =
+      if config.rollinit.network.enable then [ "network-online" ] else [ ];
     rollinit.agent.settings.cloud = {
       inherit (cfg) region endpoint endpoints proxy metadata;
       # Written in any case: an empty section would not be.

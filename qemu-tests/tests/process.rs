@@ -10,6 +10,7 @@ mod process {
     pub mod deaths;
     pub mod ends;
     pub mod guard;
+    pub mod notices;
     pub mod random;
     pub mod reloads;
     pub mod services;
@@ -20,15 +21,15 @@ mod process {
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use process::{
-    agent_control, control, credentials, deaths, ends, guard, reloads, services, sides, swaps,
-    user_data,
+    agent_control, control, credentials, deaths, ends, guard, notices, reloads, services, sides,
+    swaps, user_data,
 };
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 53] = [
+const TESTS: [Test; 56] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -73,6 +74,9 @@ const TESTS: [Test; 53] = [
     ("agent-foreign-client", agent_control::foreign_client),
     ("credentials-from-ssm", credentials::from_ssm),
     ("guards-metadata", guard::guards_metadata),
+    ("notices-scale-in", notices::scale_in),
+    ("notices-spot-stop", notices::spot_stop),
+    ("notices-told", notices::told),
     ("reload-touches-only-what-changed", reloads::touches_only_what_changed),
     ("reload-sockets-follow", reloads::sockets_follow),
     ("reload-supervisor-killed", reloads::supervisor_killed),

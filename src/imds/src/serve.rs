@@ -8,7 +8,7 @@ use crate::{StateError, TOKEN_TTL_S_MAX};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -107,18 +107,20 @@ pub enum ServeError {
 }
 
 /// Serves one connection until it ends.
+///
+/// False if it was closed on a request without a word.
 fn connection(
     mut input: impl BufRead,
     mut output: impl Write,
     path: &Path,
     client: Option<IpAddr>,
-) -> Result<(), ServeError> {
+) -> Result<bool, ServeError> {
     while let Some(request) = Request::read(&mut input)? {
         let now = SystemTime::now();
-        let Some(answer) = answer(&request, path, client, now)? else { return Ok(()) };
+        let Some(answer) = answer(&request, path, client, now)? else { return Ok(false) };
         write(&mut output, &answer, now)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn write(output: &mut impl Write, answer: &Answer, now: SystemTime) -> io::Result<()> {
@@ -156,7 +158,7 @@ fn write(output: &mut impl Write, answer: &Answer, now: SystemTime) -> io::Resul
 /// # Errors
 /// The file of answers cannot be read, or the connection breaks.
 pub fn stdio(path: &Path) -> Result<(), ServeError> {
-    connection(io::stdin().lock(), io::stdout().lock(), path, None)
+    connection(io::stdin().lock(), io::stdout().lock(), path, None).map(drop)
 }
 
 /// A running server; it stops when it is dropped.
@@ -171,6 +173,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Shared {
     is_stopped: AtomicBool,
+    unanswered: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -200,9 +203,15 @@ fn accept(listener: &TcpListener, state: &Path, shared: &Arc<Shared>) {
         lock(&shared.connections).push(copy);
         let client = stream.peer_addr().ok().map(|address| address.ip());
         let state = state.to_path_buf();
+        let shared = Arc::clone(shared);
         std::thread::spawn(move || {
-            if let Err(error) = connection(BufReader::new(&stream), &output, &state, client) {
-                eprintln!("imds: {error}");
+            match connection(BufReader::new(&stream), &output, &state, client) {
+                Ok(true) => {}
+                Ok(false) => drop(shared.unanswered.fetch_add(1, Ordering::SeqCst)),
+                // Whoever was killed says no goodbye.
+                Err(ServeError::Connection(error))
+                    if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(error) => eprintln!("imds: {error}"),
             }
             let _ = stream.shutdown(Shutdown::Both);
         });
@@ -240,6 +249,12 @@ impl Server {
         let mut state = State::load(&self.state, None)?;
         change(&mut state);
         state.save(&self.state)
+    }
+
+    /// Requests that were left without an answer, by `!away`.
+    #[must_use]
+    pub fn unanswered(&self) -> u64 {
+        self.shared.unanswered.load(Ordering::SeqCst)
     }
 
     /// Forgets all tokens that were given.
