@@ -273,6 +273,33 @@ in
           [ { name = "varlink"; unix = "/run/rollinit/agent"; mode = "0666"; } ]
         ];
       };
+    network =
+      let
+        words = settings: builtins.tail (system settings).rollinit.services.network-online.exec;
+        etc = (system {
+          rollinit.network.enable = true;
+          rollinit.guardedAddresses = [ "169.254.169.254" "fd00:ec2::254" ];
+        }).environment.etc;
+      in
+      {
+        actual = [
+          (words { rollinit.network.enable = true; })
+          (words {
+            networking.hostName = "";
+            rollinit.network = { enable = true; keepExpired = true; interfaces = [ "eth0" "eth1" ]; };
+          })
+          etc."rollinit/guarded-addresses".text
+          etc."resolv.conf".source
+          ((system { }).environment.etc ? "resolv.conf")
+        ];
+        expected = [
+          [ "run" ]
+          [ "run" "--interface" "eth0" "--interface" "eth1" "--host-name" "--keep-expired" ]
+          "169.254.169.254\nfd00:ec2::254\n"
+          "/run/rollinit/resolv.conf"
+          false
+        ];
+      };
     # An instance needs no app for an agent, and an empty section says that it is one.
     cloud = {
       actual = map (settings: (fromTOML (system {
@@ -455,6 +482,12 @@ in
   };
 
   error = {
+    noTimeServer = failing
+      "rollinit.chrony.servers is empty; name a server"
+      { rollinit.chrony.enable = true; };
+    guardedName = failing
+      "option rollinit.guardedAddresses.0: \"metadata\" is not a string matching"
+      { rollinit.guardedAddresses = [ "metadata" ]; };
     unknownOption = failing
       "option rollinit.services.web.restrat does not exist; here are: "
       (web { restrat.policy = "no"; });

@@ -108,8 +108,10 @@ impl Host {
     }
 
     fn start(&self) -> Process {
-        let child = Command::new(env!("CARGO_BIN_EXE_rollinit-network"))
-            .args(["run", "--interface", "eth0", "--interface", "eth1", "--run"])
+        // A name of its own: this machine keeps the one that it has.
+        let child = Command::new("unshare")
+            .args(["--uts", "--", env!("CARGO_BIN_EXE_rollinit-network")])
+            .args(["run", "--host-name", "--interface", "eth0", "--interface", "eth1", "--run"])
             .arg(self.folder.path())
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
             .spawn()
@@ -174,7 +176,7 @@ fn address(text: &str) -> IpAddr {
 const FIRST: &str = "--interface=srv0 --interface=srv1 \
     --dhcp-range=10.7.0.5,10.7.0.5,2m --dhcp-range=10.8.0.5,10.8.0.5,2m \
     --dhcp-option=option:T1,3 --dhcp-option=option:mtu,1400 \
-    --dhcp-option=option:dns-server,10.7.0.53 \
+    --dhcp-option=option:dns-server,10.7.0.53 --dhcp-option-force=12,ip-10-7-0-5.ec2.internal \
     --dhcp-option=option:domain-search,ec2.internal,example.org \
     --dhcp-option=tag:srv0,121,0.0.0.0/0,10.7.0.1,192.0.2.0/24,10.7.0.2 \
     --dhcp-option=option6:dns-server,[fd07::53] \
@@ -209,6 +211,9 @@ fn life() {
     let daemon = host.start();
     host.until_ready();
     comes_online(&mut host);
+    let pid = daemon.0.id().to_string();
+    let name = Command::new("nsenter").args(["--uts", "--target", &pid, "uname", "-n"]).output();
+    assert_eq!(name.expect("nsenter").stdout, b"ip-10-7-0-5\n");
     is_renewed(&mut host);
     outlives_its_daemon(&mut host, daemon);
     let daemon = host.start();
@@ -249,6 +254,7 @@ fn comes_online(host: &mut Host) {
         whole.then_some(state)
     });
     assert!(state.online, "{state:#?}");
+    assert_eq!(state.host_name.as_deref(), Some("ip-10-7-0-5.ec2.internal"));
     assert_eq!(state.search, ["ec2.internal", "example.org"]);
     let eth0 = &state.interfaces[0];
     assert_eq!((eth0.name.as_str(), eth0.gateway), ("eth0", Some(address("10.7.0.1"))));
