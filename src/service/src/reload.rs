@@ -46,10 +46,14 @@ pub struct Change {
 /// What [`load_over`] made of new files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadedOver {
-    /// What is in force from now on. Problems of files that are not are among its problems.
+    /// What is in force from now on.
     pub loaded: Loaded,
     /// Names that keep the file they had.
     pub kept: BTreeSet<String>,
+    /// Names whose file is not in force: those that are kept, and those that never had another.
+    pub refused: BTreeSet<String>,
+    /// What is wrong with the files that are not in force.
+    pub refusals: Vec<Problem>,
 }
 
 /// Reads new files over those in force. `unusable` are those that are there and cannot be read as
@@ -89,7 +93,12 @@ pub fn load_over(
             }
         }
         if again.is_empty() {
-            return finish(loaded, kept, problems, unusable);
+            problems.sort();
+            problems.dedup();
+            let mut refused: BTreeSet<String> =
+                unusable.into_iter().map(|(name, _)| name).collect();
+            refused.extend(kept.iter().cloned());
+            return LoadedOver { loaded, kept, refused, refusals: problems };
         }
         for name in again {
             if let Some(file) = former.get(name.as_str()) {
@@ -134,23 +143,6 @@ fn refusal(in_force: &Loaded, loaded: &Loaded, name: &str) -> Option<Problem> {
         suggestion: Some("remove it and reload, then define it anew; or reboot".to_owned()),
         severity: Severity::Error,
     })
-}
-
-fn finish(
-    mut loaded: Loaded,
-    kept: BTreeSet<String>,
-    problems: Vec<Problem>,
-    unusable: Vec<(String, Problem)>,
-) -> LoadedOver {
-    for (name, problem) in unusable {
-        if !kept.contains(&name) {
-            loaded.broken.insert(name, problem);
-        }
-    }
-    loaded.problems.extend(problems);
-    loaded.problems.sort();
-    loaded.problems.dedup();
-    LoadedOver { loaded, kept }
 }
 
 impl Difference {

@@ -2,7 +2,8 @@
 //!
 //! They come from two directories: the image's or the administrator's, and one of run-time files
 //! in which programs of the host define services until it goes down. A name that is in both is
-//! refused in the second. A file beside the second, `environment.toml`, lends variables to all apps.
+//! refused in the second. A file beside the second, `environment.toml`, lends variables to all
+//! apps.
 //!
 //! The first supervisor of a PID 1 reads them and writes each file's bytes to
 //! `definitions/HASH.toml` and, last, `definitions/index`, which names PID 1 and each service's
@@ -83,8 +84,8 @@ pub struct InForce {
 pub struct Fresh {
     /// As they would be in force.
     pub in_force: InForce,
-    /// Names that keep the file they had, since the new one cannot be used.
-    pub kept: BTreeSet<String>,
+    /// Names whose file is not in force, since it cannot be used.
+    pub refused: BTreeSet<String>,
     files: Files,
 }
 
@@ -166,14 +167,17 @@ impl Place {
         }
         let before: Vec<Text> =
             former.sources.iter().filter_map(|one| self.text(one).ok()).collect();
-        let LoadedOver { mut loaded, kept } = load_over(in_force, &before, texts, unusable);
+        let LoadedOver { mut loaded, kept, refused, refusals } =
+            load_over(in_force, &before, texts, unusable);
         self.lend(&mut loaded, &found.files);
-        let Files { sources: fresh, environment, unread } = found.files;
+        let Files { sources: fresh, environment, mut unread } = found.files;
+        // Lines, so that the next supervisor knows of them too.
+        unread.extend(refusals.iter().map(ToString::to_string));
         let mut sources = former.sources;
         sources.retain(|one| kept.contains(&one.name));
-        sources.extend(fresh.into_iter().filter(|one| !kept.contains(&one.name)));
+        sources.extend(fresh.into_iter().filter(|one| !refused.contains(&one.name)));
         let in_force = InForce { loaded, hashes: hashes(&sources), unread: unread.clone() };
-        Ok(Fresh { in_force, kept, files: Files { sources, environment, unread } })
+        Ok(Fresh { in_force, refused, files: Files { sources, environment, unread } })
     }
 
     /// Writes what is to come into force, and returns the name of its index, for [`MEMO_KEY`].
@@ -557,7 +561,7 @@ mod tests {
         assert_eq!(names, ["added", "broken", "changed", "garbled", "same", "unreadable"]);
         assert_eq!(loaded.definitions["broken"], first.loaded.definitions["broken"]);
         assert_eq!(loaded.definitions["changed"].exec, ["/bin/false"]);
-        assert_eq!(loaded.problems.len(), 3, "{:?}", loaded.problems);
+        assert_eq!(fresh.in_force.unread.len(), 3, "{:?}", fresh.in_force.unread);
 
         let name = place.prepare(&fresh, None).expect("prepare");
         assert_eq!(place.load(None).expect("not yet").loaded, first.loaded);

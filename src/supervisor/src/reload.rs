@@ -57,7 +57,8 @@ impl Shell {
             }
         };
         let in_force = fresh.in_force;
-        for problem in &in_force.loaded.problems {
+        let problems = in_force.loaded.problems.iter().map(ToString::to_string);
+        for problem in problems.chain(in_force.unread.iter().cloned()) {
             tracing::error!("{problem}");
         }
         let unknown = in_force.loaded.apps.keys().filter(|name| {
@@ -82,7 +83,7 @@ impl Shell {
 fn reply(dry_run: DryRun, difference: Difference, fresh: &Fresh) -> types::Reload {
     let in_force = &fresh.in_force;
     let mut refused: Vec<String> =
-        fresh.kept.iter().chain(in_force.loaded.broken.keys()).cloned().collect();
+        fresh.refused.iter().chain(in_force.loaded.broken.keys()).cloned().collect();
     refused.sort();
     let Difference { added, changed, removed, unchanged } = difference;
     let changed = changed.into_iter().map(|change| types::Change {

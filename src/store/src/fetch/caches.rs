@@ -188,6 +188,16 @@ fn address(text: &str) -> std::result::Result<String, Fault> {
     }
 }
 
+/// A client that asks `url` for some other document as caches are asked for theirs.
+///
+/// # Errors
+/// An encrypted one is asked for, and no root certificate is known; or no client can be made.
+pub fn web_client(url: &str) -> Result<Client> {
+    let certificates = if url.starts_with("https://") { certificates()? } else { Vec::new() };
+    let made = client(&Options::default(), certificates);
+    made.map_err(|error| Error::new(Step::Configure, url, Fault::Address(reason(&error))))
+}
+
 fn certificates() -> Result<Vec<reqwest::Certificate>> {
     let found = rustls_native_certs::load_native_certs();
     let certificates: Vec<_> = found
