@@ -3,6 +3,7 @@
 //! AWS refuses a call as a whole when the role may not read one of its parameters. So a call that
 //! was refused is made again for each parameter alone: one that is out of reach holds up no other.
 
+use super::plan::REFERENCE;
 use cloud::{Aws, Secret};
 use std::collections::BTreeMap;
 
@@ -74,13 +75,15 @@ impl Parameters {
 }
 
 /// Names by the call they go into. Two versions of one parameter cannot be told apart in one
-/// answer, so they go into different calls.
+/// answer, so they go into different calls; a reference to Secrets Manager, which may be answered
+/// by another name, goes alone.
 fn calls(names: &[String]) -> Vec<Vec<&str>> {
     let mut calls: Vec<Vec<&str>> = Vec::new();
     for name in names {
         let fits = |call: &&mut Vec<&str>| {
-            let is_other = |other: &&str| bare(other) != bare(name);
-            call.len() < CALL_MAX && call.iter().all(is_other)
+            let is_other =
+                |other: &&str| bare(other) != bare(name) && !other.starts_with(REFERENCE);
+            call.len() < CALL_MAX && !name.starts_with(REFERENCE) && call.iter().all(is_other)
         };
         match calls.iter_mut().find(fits) {
             Some(call) => call.push(name),
@@ -108,7 +111,10 @@ fn sort(names: &[&str], found: cloud::ssm::Parameters) -> Vec<(String, Result<Fo
     let cloud::ssm::Parameters { mut found, missing } = found;
     let answer = |name: &&str| {
         let is_it = |parameter: &cloud::ssm::Parameter| {
-            parameter.name == bare(name) || parameter.arn.as_deref() == Some(bare(name))
+            // Who asks for one alone has one answer.
+            names.len() == 1
+                || parameter.name == bare(name)
+                || parameter.arn.as_deref() == Some(bare(name))
         };
         let answer = match found.iter().position(is_it) {
             Some(at) => {
@@ -152,6 +158,8 @@ mod tests {
         let names = ["/a", "/a:3", "/b", "/a:live"].map(str::to_owned);
         assert_eq!(calls(&names), [vec!["/a", "/b"], vec!["/a:3"], vec!["/a:live"]]);
         assert!(calls(&[]).is_empty());
+        let names = ["/a", "/aws/reference/secretsmanager/b", "/c"].map(str::to_owned);
+        assert_eq!(calls(&names), [vec!["/a", "/c"], vec!["/aws/reference/secretsmanager/b"]]);
         let arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/a";
         assert_eq!((bare(arn), bare(&format!("{arn}:7"))), (arn, arn));
         assert_eq!(bare("/a"), "/a");

@@ -37,7 +37,7 @@ pub const PAUSE_MAX_MS: u64 = 60_000;
 
 /// What the name of a parameter begins with that is a secret of Secrets Manager (AWS's guide to
 /// Systems Manager, "Referencing Secrets Manager secrets").
-const REFERENCE: &str = "/aws/reference/secretsmanager/";
+pub const REFERENCE: &str = "/aws/reference/secretsmanager/";
 
 /// What is known of the credentials that come from SSM.
 #[derive(Debug)]
