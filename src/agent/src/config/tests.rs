@@ -92,3 +92,44 @@ fn a_further_file_adds_caches() {
     config.extend(&path).expect("sound");
     assert_eq!(config.caches, ["http://a", "http://b"]);
 }
+
+/// `[cloud]`: an empty one is enough, and each key is read.
+#[test]
+fn cloud_is_read() {
+    let read = |text: &str| Config::parse("agent.toml", text).expect("right").cloud;
+    assert_eq!(read(""), None);
+    let empty = read("[cloud]\n").expect("there");
+    assert_eq!((&empty.region, &empty.proxy), (&None, &::cloud::Proxy::Environment));
+    assert_eq!(empty.notices, cloud::Notices::default());
+    let whole = read(
+        "[cloud]\nregion = \"eu-west-1\"\nendpoint = \"http://a:1/\"\nendpoints.s3 = \"http://b\"\n\
+         dual-stack = true\nproxy = \"http://p:3128\"\nno-proxy = [\"b\", \"c\"]\n\
+         metadata = \"http://m\"\n[cloud.notices]\nspot = \"tell\"\nrebalance = \"power-off\"\n\
+         scale-in = \"tell\"\npoll = \"10s\"\n",
+    )
+    .expect("there");
+    assert_eq!(whole.endpoints.url(::cloud::Service::S3, "r"), "http://b");
+    assert_eq!(whole.endpoints.url(::cloud::Service::Ec2, "r"), "http://a:1");
+    let except = "b,c".to_owned();
+    assert_eq!(whole.proxy, ::cloud::Proxy::Through { url: "http://p:3128".to_owned(), except });
+    assert_eq!(whole.notices.rebalance, cloud::Answer::PowerOff);
+    assert_eq!(whole.notices.poll, Duration::from_secs(10));
+}
+
+#[test]
+fn mistakes_in_cloud_have_a_place_and_a_cure() {
+    for (line, place, cure) in [
+        ("region = \"Frankfurt\"", "2:10", "eu-central-1"),
+        ("endpoint = \"aws\"", "2:12", "https://HOST:PORT"),
+        ("endpoint = \"ftp://aws\"", "2:12", "only http and https"),
+        ("proxy = \"http://me:pw@p\"", "2:9", "password"),
+        ("endpoints.dynamodb = \"http://a\"", "2:11", "one of s3, ec2, ssm, autoscaling"),
+        ("notices.poll = \"500ms\"", "2:16", "from 1s to 60s"),
+        ("notices.spot = \"stop\"", "2:16", "power-off"),
+        ("imds = true", "2:1", "metadata"),
+    ] {
+        let said = error(&format!("[cloud]\n{line}\n"));
+        assert!(said.starts_with(&format!("agent.toml:{place}: ")), "{line}: {said}");
+        assert!(said.contains(cure), "{line}: {said}");
+    }
+}
