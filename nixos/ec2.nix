@@ -40,6 +40,8 @@
 
   # Who the host is, its role, and the notices that EC2 gives it.
   rollinit.cloud.enable = true;
+  # What it is for, where that is not of the image.
+  rollinit.userData.enable = true;
 
   # What servers prove themselves by, where NixOS has it too.
   environment.etc."ssl/certs/ca-certificates.crt".source =

@@ -7,6 +7,7 @@
   ./apps.nix
   ./agent.nix
   ./cloud.nix
+  ./user-data.nix
   ./etc.nix
   ./users.nix
   ./activate.nix
