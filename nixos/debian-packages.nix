@@ -23,7 +23,8 @@ let
     outPath = builtins.path {
       inherit name;
       path = origin;
-      filter = path: type: type == "directory" || wanted (baseNameOf path);
+      filter = path: type:
+        if type == "directory" then baseNameOf path == "bin" else wanted (baseNameOf path);
     };
   };
   debianTree = builtins.path { name = "debian"; path = debian; };

@@ -93,13 +93,13 @@ pkgs.runCommand "rollinit-image" {
     echo "$uid $gid /etc/$name" >> owners
   done < ${toplevel}/etc-copied
 
-  for directory in bin dev home mnt proc root run sys tmp usr var var/empty var/lib var/log; do
+  for directory in bin dev home mnt proc root run sys tmp usr var var/empty var/lib var/log \
+    var/tmp; do
     mkdir -p $root/$directory
   done
-  chmod 1777 $root/tmp
+  chmod 1777 $root/tmp $root/var/tmp
   chmod 0700 $root/root
   chmod 0555 $root/proc $root/sys $root/var/empty
-  ln -s ../tmp $root/var/tmp
   ln -s ../run $root/var/run
 
   # Size: files in whole blocks, an inode each, a journal, and room.
