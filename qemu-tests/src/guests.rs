@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 30] = [
+pub const GUESTS: [(&str, &str); 34] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -36,6 +36,10 @@ pub const GUESTS: [(&str, &str); 30] = [
     ("vm-image", "ec2"),
     ("vm-system", "ec2"),
     ("ec2-credentials", "ec2"),
+    ("ec2-notices", "ec2"),
+    ("ec2-network", "ec2"),
+    ("ec2-user-data", "ec2"),
+    ("activation", "ec2"),
     ("slots", "slots"),
     ("slots-fall-back", "slots"),
     ("demo", "swap"),
@@ -58,6 +62,21 @@ pub fn configuration(name: &str) -> Result<&'static str> {
     bail!("no guest `{name}`; there are: {}", names.join(", "))
 }
 
+/// An instance as its firmware shows it, a clock that lost its battery, a device for whose driver
+/// nobody asked, and a place for one that comes later.
+const ACTIVATED: [&str; 10] = [
+    "-smbios",
+    "type=1,manufacturer=Amazon EC2",
+    "-smbios",
+    "type=2,asset=i-0123456789abcdef0",
+    "-rtc",
+    "base=1990-01-01T00:00:00",
+    "-device",
+    "virtio-rng-pci",
+    "-device",
+    "pcie-root-port,id=later,chassis=9",
+];
+
 /// The guest of the test `name`, ready to start.
 ///
 /// # Errors
@@ -77,8 +96,14 @@ pub fn boot(name: &str) -> Result<Boot> {
             on_ec2(&mut boot, &Instance::default(), None)?;
             boot.firmware = true;
         }
-        "ec2-direct" | "ec2-credentials" | "root-grows" | "root-late" | "volumes" => {
+        "ec2-direct" | "ec2-credentials" | "ec2-notices" | "ec2-network" | "ec2-user-data"
+        | "root-grows" | "root-late" | "volumes" => {
             on_ec2(&mut boot, &Instance::default(), None)?;
+        }
+        "activation" => {
+            on_ec2(&mut boot, &Instance::default(), None)?;
+            boot.restarts = true;
+            boot.devices.extend(ACTIVATED.iter().map(|word| (*word).to_owned()));
         }
         "failing-root" => {
             boot.words.push("root=PARTUUID=00000000-dead-beef-0000-000000000000".to_owned());

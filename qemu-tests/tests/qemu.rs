@@ -4,9 +4,13 @@
 //! QEMU with `-no-reboot`, and `Guest::ended` looks for a kernel panic, so none goes unseen.
 
 mod qemu {
+    pub mod activation;
     pub mod disks;
     pub mod ec2;
     pub mod ec2_credentials;
+    pub mod ec2_network;
+    pub mod ec2_notices;
+    pub mod ec2_user_data;
     pub mod power_cuts;
     pub mod slots;
     pub mod swaps;
@@ -15,7 +19,10 @@ mod qemu {
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use qemu::{disks, ec2, ec2_credentials, power_cuts, slots, swaps, vm};
+use qemu::{
+    activation, disks, ec2, ec2_credentials, ec2_network, ec2_notices, ec2_user_data, power_cuts,
+    slots, swaps, vm,
+};
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
@@ -25,7 +32,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 28] = [
+const TESTS: [Test; 32] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -44,7 +51,11 @@ const TESTS: [Test; 28] = [
     ("ec2-direct", ec2::direct),
     ("vm-image", vm::of_image),
     ("vm-system", vm::of_system),
+    ("activation", activation::tasks),
     ("ec2-credentials", ec2_credentials::delivered),
+    ("ec2-notices", ec2_notices::scale_in),
+    ("ec2-network", ec2_network::online),
+    ("ec2-user-data", ec2_user_data::becomes),
     ("swap-commits", swaps::commits),
     ("swap-bad", swaps::bad),
     ("swap-other-makes", swaps::other_makes),

@@ -10,6 +10,7 @@ mod arguments;
 mod http;
 mod net;
 mod notify;
+mod ntp;
 mod process;
 mod relay;
 mod secrets;
@@ -53,6 +54,7 @@ usage: rollinit-testapp MODE [OPTION …]
   stdio ADDRESS:PORT        carries standard input and output to and from a TCP server
   net ADDRESS/PREFIX [GATEWAY]
                             gives lo and the first Ethernet interface their addresses
+  ntp PORT OFFSET-SECONDS   a time server on loopback that is so much ahead
 ";
 
 /// Why the test app gives up: what it did, and what came of it.
@@ -131,6 +133,7 @@ fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
         "relay" => relay::run(arguments),
         "stdio" => relay::stdio(arguments),
         "net" => net::run(arguments),
+        "ntp" => ntp::run(arguments),
         "--help" | "-h" | "help" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
