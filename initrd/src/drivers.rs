@@ -6,7 +6,7 @@
 
 use crate::modules::{Index, name_of};
 use crate::settings::Settings;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use sys::module::{self, Loaded};
@@ -24,11 +24,22 @@ pub struct Drivers {
     tree: PathBuf,
     index: Index,
     settings: Settings,
-    /// Asked of the kernel already, whatever came of it.
-    tried: BTreeSet<PathBuf>,
+    /// Asked of the kernel already, and whether it is there now.
+    tried: BTreeMap<PathBuf, bool>,
     loaded: usize,
     already: usize,
     troubles: Vec<String>,
+}
+
+/// What came of a module that was asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// It is there now, or one of those that share the name as an alias.
+    There,
+    /// None of them loads.
+    Failed,
+    /// No module has this name.
+    Unknown,
 }
 
 impl Drivers {
@@ -55,15 +66,25 @@ impl Drivers {
         }
     }
 
-    /// Loads a module by its name, or whatever has that name as an alias. False if there is none.
-    pub fn load_named(&mut self, name: &str) -> bool {
-        let by_name = self.index.order([name]).ok();
-        let matching = self.index.matching(name);
-        let by_alias = || Some(matching).filter(|names| !names.is_empty());
-        let files = by_name.or_else(|| self.index.order(by_alias()?).ok());
-        let found = files.is_some();
-        files.into_iter().flatten().for_each(|file| self.load(&file));
-        found
+    /// Loads a module by its name, or whatever has that name as an alias. What it wants beside and
+    /// can do without, as xfs can without this processor's own checksums, makes no failure.
+    pub fn load_named(&mut self, name: &str) -> Named {
+        let mut orders: Vec<Vec<PathBuf>> = self.index.order([name]).into_iter().collect();
+        if orders.is_empty() {
+            let names = self.index.matching(name).into_iter();
+            orders = names.filter_map(|name| self.index.order([name]).ok()).collect();
+        }
+        let known = !orders.is_empty();
+        let mut there = false;
+        for order in orders {
+            // Its own file is the last; what is built into the kernel has none, and is there.
+            there |= order.iter().map(|file| self.load(file)).last().unwrap_or(true);
+        }
+        match (known, there) {
+            (false, _) => Named::Unknown,
+            (true, false) => Named::Failed,
+            (true, true) => Named::There,
+        }
     }
 
     /// Loads what the devices that are there already want.
@@ -85,16 +106,23 @@ impl Drivers {
         }
     }
 
-    fn load(&mut self, file: &Path) {
-        if !self.tried.insert(file.to_owned()) {
-            return;
+    /// Loads a file, once; whether its module is there now.
+    fn load(&mut self, file: &Path) -> bool {
+        if let Some(there) = self.tried.get(file) {
+            return *there;
         }
         let parameters = self.settings.parameters(&name_of(&file.to_string_lossy()));
         match module::load_with(&self.tree.join(file), &parameters) {
             Ok(Loaded::Now) => self.loaded += 1,
             Ok(Loaded::Already) => self.already += 1,
-            Err(error) => self.troubles.push(format!("{}: {error}", file.display())),
+            Err(error) => {
+                self.troubles.push(format!("{}: {error}", file.display()));
+                self.tried.insert(file.to_owned(), false);
+                return false;
+            }
         }
+        self.tried.insert(file.to_owned(), true);
+        true
     }
 
     /// How many modules this one has loaded.
@@ -155,6 +183,19 @@ mod tests {
         gather(root.path(), DEPTH_MAX, &mut found);
         let found: Vec<&str> = found.iter().map(String::as_str).collect();
         assert_eq!(found, ["pci:v00001AF4d00001042", "virtio:d00000002v00001AF4"]);
+    }
+
+    /// What the kernel asked for counts, not what that would like to have beside it: here the wanted
+    /// module is built in, and the soft dependency is a file that no kernel takes.
+    #[test]
+    fn the_named_module_counts() {
+        let aliases = "alias fs-there there\nalias fs-none none\n";
+        let index = Index::parse("none.ko:\n", "there.ko\n", "softdep there pre: none\n", aliases);
+        let mut drivers = Drivers { index, ..Drivers::default() };
+        assert_eq!(drivers.load_named("fs-there"), Named::There);
+        assert_eq!(drivers.load_named("fs-none"), Named::Failed);
+        assert_eq!(drivers.load_named("none"), Named::Failed, "it is not asked for again");
+        assert_eq!(drivers.load_named("fs-other"), Named::Unknown);
     }
 
     /// A module is asked for once, however many devices want it; what failed is named.

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::files;
 use crate::ready;
 use crate::report::{Problem, Report};
-use initrd::drivers::Drivers;
+use initrd::drivers::{Drivers, Named};
 use initrd::settings::Settings;
 use std::io;
 use std::os::fd::AsFd;
@@ -102,13 +102,15 @@ fn hear(listener: &Listener, drivers: &mut Drivers) -> io::Result<()> {
 pub fn modprobe(context: &Context, report: &mut Report) {
     let Some(mut drivers) = open(context, report) else { return };
     for name in context.words.iter().filter(|word| !word.starts_with('-')) {
-        if !drivers.load_named(name) {
-            let cure = "is it in the kernel's modules? `modinfo` on the builder says";
-            report.problem(&Problem::new(name, "no module has this name or alias", cure));
-        }
-    }
-    if let Some(troubles) = drivers.troubles() {
-        report.problem(&Problem::new("modprobe", troubles, "see the kernel's log"));
+        let problem = match drivers.load_named(name) {
+            Named::There => continue,
+            Named::Failed => (drivers.troubles().unwrap_or_default(), "see the kernel's log"),
+            Named::Unknown => (
+                "no module has this name or alias".to_owned(),
+                "is it in the kernel's modules? `modinfo` on the builder says",
+            ),
+        };
+        report.problem(&Problem::new(name, problem.0, problem.1));
     }
 }
 
