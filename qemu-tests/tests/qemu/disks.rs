@@ -21,9 +21,10 @@ fn tool(words: &[&str], file: &Path) -> Result<String> {
     let mut command = Command::new(words[0]);
     let output = command.args(&words[1..]).arg(file).env("PATH", path).output();
     let output = output.with_context(|| format!("{words:?}; `cargo xtask setup` brings it"))?;
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    ensure!(output.status.success(), "{words:?}: {}: {text}", output.status);
-    Ok(text)
+    let [said, complained] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    ensure!(output.status.success(), "{words:?}: {}: {said}{complained}", output.status);
+    Ok(said)
 }
 
 /// The last partition of a disk, for e2fsprogs: `FILE?offset=BYTES`.
