@@ -33,8 +33,9 @@ mod userdata;
 mod volumes;
 
 use notices::Watch;
+use control::types::ServiceStatus;
 use options::{Asked, Options};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::error::Error;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
@@ -150,7 +151,8 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             let notices = Rc::clone(notices);
             tokio::task::spawn_local(async move { notices.run().await });
         }
-        let limits = limits_of(&tools.supervisor).await;
+        let limits = Rc::new(RefCell::new(limits_of(&tools.supervisor).await));
+        tokio::task::spawn_local(follow_limits(Rc::clone(&tools), Rc::clone(&limits)));
         let (root, run, state) = (&options.root, &options.run, &options.state);
         let system = system::System::start(&tools, root, run, state, config.system).await;
         let agent = agent::Agent::start(Rc::clone(&tools), system, found.records).await;
@@ -169,7 +171,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         }
     };
     let identify: Rc<control::server::Identify> =
-        Rc::new(move |stream| peers::identify(stream, &limits));
+        Rc::new(move |stream| peers::identify(stream, &limits.borrow()));
     let backend: Rc<dyn control::agent::server::Backend> = agent;
     let control = control::agent::server::run(listener, peers::policy(), identify, backend);
     tokio::select! {
@@ -189,12 +191,22 @@ async fn farewell(watch: &OnceCell<Rc<Watch>>) {
     }
 }
 
-/// How far services' processes may go: definitions do not change while PID 1 lives.
+/// Learns of limits that a reload changed.
+async fn follow_limits(tools: Rc<app::Tools>, limits: Rc<RefCell<peers::Limits>>) {
+    let tell = async |services: Vec<ServiceStatus>| {
+        *limits.borrow_mut() = limits_in(services);
+    };
+    tools.supervisor.watch_services(tell).await;
+}
+
+fn limits_in(services: Vec<ServiceStatus>) -> peers::Limits {
+    services.into_iter().map(|service| (service.name, service.control)).collect()
+}
+
+/// How far services' processes may go.
 async fn limits_of(supervisor: &supervisor::Supervisor) -> peers::Limits {
     match supervisor.ask(async |client| client.status(None).await).await {
-        Ok(status) => {
-            status.services.into_iter().map(|service| (service.name, service.control)).collect()
-        }
+        Ok(status) => limits_in(status.services),
         Err(error) => {
             tracing::error!("the supervisor does not tell of its services: {error}");
             peers::Limits::new()

@@ -258,9 +258,55 @@ fn broken_pipe() {
 fn help_texts() {
     assert_screen("help", &help(&["--help"]));
     for name in [
-        "status", "ps", "analyze", "secrets", "start", "stop", "restart", "reload", "logs",
+        "status", "ps", "analyze", "secrets", "start", "stop", "restart", "reload", "user-data", "logs",
         "events", "check", "poweroff", "reboot", "halt",
     ] {
         assert_screen(&format!("help-{name}"), &help(&[name, "--help"]));
     }
+}
+
+/// A host's user-data: what a host would do, or all that is wrong, from a file and from standard
+/// input; a secret is refused and not repeated.
+#[test]
+fn user_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("user-data.toml");
+    let check = |text: &str, words: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = rollinit(&["user-data", "check"]);
+        Ended::of(command.arg(&file).args(words).output().unwrap())
+    };
+    let path = "/nix/store/0c5mkq5pxkq1c8h2b4bm3c0qk2gsl5bg-storefront";
+    let sound = format!("rollinit = 1\nlifetime = '8h'\n[apps.web]\npath = '{path}'\n");
+    let ended = check(&sound, &[]);
+    let would = format!("run web as the image defines it: {path}\n");
+    assert_eq!((ended.code, &*ended.error), (0, ""));
+    assert!(
+        ended.out.starts_with(&would) && ended.out.contains("power itself off 8h"),
+        "{ended:?}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&check(&sound, &["--json"]).out).unwrap();
+    assert_eq!(
+        (json["sound"].as_bool(), json["would"][0].as_str()),
+        (Some(true), Some(would.trim()))
+    );
+
+    let ended = check("rollinit = 1\ngrup = 'x'\nlifetime = 5\n", &[]);
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert_eq!((ended.code, lines.len()), (1, 2), "{ended:?}");
+    assert!(
+        lines[0].contains(":2:1: unknown key") && lines[0].contains("write group"),
+        "{lines:?}"
+    );
+    let key = format!("AKIA{}", "Q".repeat(16));
+    let ended = check(&format!("rollinit = 1 # {key}\n"), &[]);
+    assert!(ended.code == 1 && ended.out.contains("SSM") && !ended.out.contains(&key), "{ended:?}");
+
+    let mut command = rollinit(&["user-data", "check", "-"]);
+    let ended = Ended::of(command.stdin(std::process::Stdio::null()).output().unwrap());
+    assert_eq!((ended.code, ended.out.contains("stdin: it is empty")), (1, true), "{ended:?}");
+    let missing = directory.path().join("none");
+    let mut command = rollinit(&["user-data", "check"]);
+    let ended = Ended::of(command.arg(missing).output().unwrap());
+    assert!(ended.code == 1 && ended.error.contains("none"), "{ended:?}");
 }

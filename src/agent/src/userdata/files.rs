@@ -4,7 +4,7 @@
 use crate::disk::{self, DiskError, make_directory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use userdata::DOCUMENT_BYTES_MAX;
 
 /// Beside `agent.toml`: caches and keys of this host.
@@ -92,7 +92,7 @@ pub fn define(run: &Path, definitions: &BTreeMap<String, String>) -> Result<(), 
     Ok(())
 }
 
-fn is_ours(path: &PathBuf) -> bool {
+fn is_ours(path: &Path) -> bool {
     disk::read_capped(path, MARK.len()).is_ok_and(|bytes| bytes.starts_with(MARK.as_bytes()))
 }
 
