@@ -2,8 +2,8 @@
 //! wrote.
 //!
 //! One thread, no runtime: it waits in one poll(2) for the kernel, for servers and for time. It
-//! ends on SIGTERM and leaves everything as it is: whoever stops after it still needs the network. Its
-//! leases lie in `/run/rollinit/network`, so that one which is started again goes on with them.
+//! ends on SIGTERM and leaves everything as it is: whoever stops after it still needs the network.
+//! Its leases lie in `/run/rollinit/network`, so that one which is started again goes on with them.
 
 mod daemon;
 mod options;
