@@ -1,5 +1,5 @@
-//! Drivers for the devices of this machine, out of a tree of modules: that of the image for stage 1,
-//! that of the system afterwards.
+//! Drivers for the devices of this machine, out of a tree of modules: that of the image for
+//! stage 1, that of the system afterwards.
 //!
 //! Some modules are listed to be loaded in any case. The others load when a device says, by its
 //! modalias, that it wants them, or when a file system of their kind is to be mounted.
@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(found, ["pci:v00001AF4d00001042", "virtio:d00000002v00001AF4"]);
     }
 
-    /// What the kernel asked for counts, not what that would like to have beside it: here the wanted
-    /// module is built in, and the soft dependency is a file that no kernel takes.
+    /// What the kernel asked for counts, not what that would like to have beside it: here the
+    /// wanted module is built in, and the soft dependency is a file that no kernel takes.
     #[test]
     fn the_named_module_counts() {
         let aliases = "alias fs-there there\nalias fs-none none\n";

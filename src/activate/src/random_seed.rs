@@ -5,8 +5,8 @@
 //! goes. The new seed is hashed out of the old one and of the kernel's own numbers.
 //!
 //! The seed counts as entropy (the kernel credits it) only if nobody else can have it: the kernel
-//! vouched for the numbers it was made of, and it was made on this very machine, not carried here by
-//! an image or a copied disk. Otherwise it is mixed in, which cannot harm.
+//! vouched for the numbers it was made of, and it was made on this very machine, not carried here
+//! by an image or a copied disk. Otherwise it is mixed in, which cannot harm.
 //!
 //! Nothing is saved at the end of a boot: what is made at its start is as unknown to others.
 

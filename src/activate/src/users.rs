@@ -23,8 +23,10 @@ const REMEMBERED: &str = "/var/lib/rollinit/accounts.toml";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// First lines of what is remembered.
-const HEAD: &str = "# Numbers of accounts that state none, and of those that once existed: a number\n\
-    # is never given to another name. Written by `rollinit-activate users`.\n";
+const HEAD: &str = "\
+# Numbers of accounts that state none, and of those that once existed: a number is
+# never given to another name. Written by `rollinit-activate users`.
+";
 
 /// Writes the account files, and makes homes.
 pub fn run(context: &Context, report: &mut Report) {

@@ -3,8 +3,8 @@
 //! A path such as `/var/lib/web/cache` runs through directories that an account of a service may
 //! write. If root followed a link that this account put there, `chown web` would give it
 //! `/etc/shadow`. So a path is walked step by step on open directories, and a step is refused that
-//! leads from what an ordinary account owns to what somebody else owns: `EPERM`. Links of root's are
-//! followed, as `/var/run -> /run`. The last step is never followed.
+//! leads from what an ordinary account owns to what somebody else owns: `EPERM`. Links of root's
+//! are followed, as `/var/run -> /run`. The last step is never followed.
 
 use crate::tree;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
