@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 16] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -68,6 +68,16 @@ const NEEDS: [Need; 14] = [
         met: || has_program("sfdisk"),
         package: "fdisk",
         reason: "the second opinion on partition tables that grew",
+    },
+    Need {
+        met: || has_program("ip"),
+        package: "iproute2",
+        reason: "cables between network namespaces, for the tests of netlink and DHCP",
+    },
+    Need {
+        met: || has_program("dnsmasq"),
+        package: "dnsmasq-base",
+        reason: "the DHCP server that `rollinit-network` is tested against",
     },
     Need {
         met: || has_program("unshare"),
