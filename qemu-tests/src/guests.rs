@@ -74,7 +74,7 @@ const ACTIVATED: [&str; 10] = [
     "-device",
     "virtio-rng-pci",
     "-device",
-    "pcie-root-port,id=later,chassis=9",
+    "pcie-root-port,id=spare,chassis=9",
 ];
 
 /// The guest of the test `name`, ready to start.
