@@ -54,7 +54,8 @@ struct Elsewhere {
 impl Elsewhere {
     fn new() -> Self {
         let mut child = Command::new("unshare")
-            .args(["--net", "--", "sh"])
+            // In a pid namespace too: what it started goes with it, however the test ends.
+            .args(["--net", "--pid", "--fork", "--kill-child", "--", "sh"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
