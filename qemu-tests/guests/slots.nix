@@ -14,6 +14,7 @@ let
     environment.systemPackages = [ pkgs.busybox ];
     # There is no metadata service here, and nothing that asks for it.
     rollinit.cloud.enable = lib.mkForce false;
+    rollinit.userData.enable = lib.mkForce false;
     rollinit.chrony.enable = lib.mkForce false;
     # A hang is long enough after that.
     boot.kernelParams = [ "rollinit.watchdog=8" ];
