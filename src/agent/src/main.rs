@@ -32,8 +32,8 @@ mod system;
 mod userdata;
 mod volumes;
 
-use notices::Watch;
 use control::types::ServiceStatus;
+use notices::Watch;
 use options::{Asked, Options};
 use std::cell::{OnceCell, RefCell};
 use std::error::Error;

@@ -258,8 +258,21 @@ fn broken_pipe() {
 fn help_texts() {
     assert_screen("help", &help(&["--help"]));
     for name in [
-        "status", "ps", "analyze", "secrets", "start", "stop", "restart", "reload", "user-data", "logs",
-        "events", "check", "poweroff", "reboot", "halt",
+        "status",
+        "ps",
+        "analyze",
+        "secrets",
+        "start",
+        "stop",
+        "restart",
+        "reload",
+        "user-data",
+        "logs",
+        "events",
+        "check",
+        "poweroff",
+        "reboot",
+        "halt",
     ] {
         assert_screen(&format!("help-{name}"), &help(&[name, "--help"]));
     }
