@@ -145,7 +145,8 @@ impl System {
         let tree = folder.path("root");
         let store = format!("local?root={}", tree.display());
         let mut copy = program("nix");
-        copy.args(["--extra-experimental-features", "nix-command", "copy", "--no-check-sigs"]);
+        copy.args(["--quiet", "--extra-experimental-features", "nix-command", "copy"]);
+        copy.arg("--no-check-sigs");
         run(copy.args(["--to", &store]).arg(&self.toplevel), "Install Nix, or boot an image.")?;
         let part = disk.with_extension("part");
         let made = furnish(&tree, &self.toplevel).and_then(|()| {
