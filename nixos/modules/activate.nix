@@ -4,7 +4,7 @@
 let
   functions = import ../lib { inherit lib pkgs; };
   inherit (lib) mkIf mkOption types;
-  inherit (builtins) attrNames listToAttrs map toString;
+  inherit (builtins) attrNames filter listToAttrs map toString;
   cfg = config.rollinit.activate;
   program = "${config.rollinit.package}/bin/rollinit-activate";
   inherit (config.boot.kernelPackages) kernel;
@@ -79,8 +79,9 @@ in
       # It stays, for devices to come.
       activate-modules = { exec = [ program "modules" ]; kind = "notify"; early = true; };
     });
-    rollinit.first = mkIf cfg.enable
-      (map (name: "activate-${name}") (attrNames tasks ++ [ "modules" ]));
+    # Who needs random numbers waits in the kernel, by itself.
+    rollinit.first = mkIf cfg.enable (map (name: "activate-${name}")
+      (filter (name: name != "random-seed") (attrNames tasks) ++ [ "modules" ]));
 
     environment.etc."rollinit/clock-floor" = mkIf (cfg.enable && cfg.clockFloor != null) {
       text = "${toString cfg.clockFloor}\n";

@@ -388,8 +388,7 @@ in
           let
             first = [
               "activate-clock" "activate-etc" "activate-host-name" "activate-machine-id"
-              "activate-random-seed" "activate-sysctl" "activate-tmpfiles" "activate-users"
-              "activate-modules"
+              "activate-sysctl" "activate-tmpfiles" "activate-users" "activate-modules"
             ];
             without = builtins.filter (name: name != "activate-users");
           in

@@ -8,7 +8,8 @@
 //! vouched for the numbers it was made of, and it was made on this very machine, not carried here
 //! by an image or a copied disk. Otherwise it is mixed in, which cannot harm.
 //!
-//! Nothing is saved at the end of a boot: what is made at its start is as unknown to others.
+//! A seed of a moment at which the kernel does not vouch yet is followed by one of the moment at
+//! which it does. Nothing is saved at the end of a boot: what is made then is as unknown to others.
 
 use crate::context::Context;
 use crate::files;
@@ -59,15 +60,31 @@ fn exchange(context: &Context) -> Result<&'static str, Problem> {
     let machine = String::from_utf8_lossy(&machine.unwrap_or_default()).trim().to_owned();
     let (random, is_sound) =
         entropy::random().map_err(|error| trouble("getrandom(2)", "asked", &error))?;
-    let next = Seed { machine: machine.clone(), is_sound, bytes: next(kept.as_ref(), &random) };
-    files::replace_for_good(&path, &encode(&next), 0o600)
-        .map_err(|error| trouble(SEED, "replaced, so the old one is not used", &error))?;
-    let Some(kept) = kept else {
-        return Ok("none was kept; one is now");
+    let leave = |kept: Option<&Seed>, random, is_sound| {
+        let seed = Seed { machine: machine.clone(), is_sound, bytes: next(kept, &random) };
+        files::replace_for_good(&path, &encode(&seed), 0o600).map(|()| seed)
     };
-    let credit = kept.is_sound && !machine.is_empty() && kept.machine == machine;
-    entropy::seed(&kept.bytes, credit).map_err(|error| trouble("the kernel", "seeded", &error))?;
-    Ok(if credit { "used, and counted" } else { "used, not counted: made elsewhere or too early" })
+    let left = leave(kept.as_ref(), random, is_sound)
+        .map_err(|error| trouble(SEED, "replaced, so the old one is not used", &error))?;
+    let used = match &kept {
+        None => "none was kept; one is now",
+        Some(kept) => {
+            let credit = kept.is_sound && !machine.is_empty() && kept.machine == machine;
+            entropy::seed(&kept.bytes, credit)
+                .map_err(|error| trouble("the kernel", "seeded", &error))?;
+            if credit {
+                "used, and counted"
+            } else {
+                "used, not counted: of elsewhere or too early"
+            }
+        }
+    };
+    if !is_sound {
+        let random = entropy::random_when_ready();
+        let random = random.map_err(|error| trouble("getrandom(2)", "asked", &error))?;
+        leave(Some(&left), random, true).map_err(|error| trouble(SEED, "replaced", &error))?;
+    }
+    Ok(used)
 }
 
 fn trouble(object: &str, verb: &str, error: &io::Error) -> Problem {

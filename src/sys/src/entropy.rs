@@ -28,6 +28,16 @@ pub fn random() -> io::Result<([u8; SEED_BYTES], bool)> {
     }
 }
 
+/// Random bytes that the kernel vouches for: waits until it does. Since Linux 5.6 it gathers what
+/// it lacks by itself, which takes a second or two.
+///
+/// # Errors
+/// Those of getrandom(2).
+pub fn random_when_ready() -> io::Result<[u8; SEED_BYTES]> {
+    let mut bytes = [0; SEED_BYTES];
+    fill(&mut bytes, GetRandomFlags::empty()).map(|()| bytes)
+}
+
 fn fill(bytes: &mut [u8; SEED_BYTES], flags: GetRandomFlags) -> io::Result<()> {
     // Up to 256 bytes are never cut short once the pool is ready (getrandom(2)).
     let length = rustix::rand::getrandom(&mut bytes[..], flags)?;
@@ -78,6 +88,7 @@ mod tests {
         let (first, ready) = random().expect("random bytes");
         assert!(ready);
         assert_ne!(first, random().expect("more").0);
+        assert_ne!(first, random_when_ready().expect("more"));
         seed(&first, false).expect("anybody may mix something in");
         match seed(&first, true) {
             Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
