@@ -123,7 +123,7 @@ fn line(what: &str, name: &str, value: &str) -> String {
 /// Proof: real SecureStrings come to two services of different users, each in files that only its
 /// own user can read, before its program starts; one whose parameter is not there waits and says
 /// for which, and starts when it is made. A new value comes by the poll: one service hears it by
-/// SIGHUP in the same run, the other starts again. `kill -9` of supervisor and agent tells nobody
+/// SIGHUP in the same run, the other starts again. One that a reload brings is served too. `kill -9` of supervisor and agent tells nobody
 /// anything twice. The secrets are in no environment, log, event, memo or other file.
 pub fn from_ssm() -> Result<()> {
     let scene = Scene::prepare()?;
@@ -177,6 +177,11 @@ pub fn from_ssm() -> Result<()> {
     scene.put("/shop/late", FIRST)?;
     job_lines.extend([line("start", "late", FIRST), managed]);
     scene.noted("job.notes", &job_lines)?;
+    // A service that a reload brings has its credential at once, not at the next poll's will.
+    let more = "[service.credentials]\nlate = { ssm = \"/shop/late\" }\n";
+    scene.host.define_app("newcomer", &["hang"], more)?;
+    scene.host.must(&["reload"])?;
+    scene.host.wait_state("newcomer", "running")?;
     scene.nothing_leaks()?;
     told_once_over_deaths(&scene, &web_lines)
 }

@@ -42,7 +42,7 @@ pub fn delivered(name: &str) -> Result<()> {
     let folder = "/run/rollinit/services";
     let script = format!("mkdir -p {folder} && printf %s \"$1\" > {folder}/keeper.toml");
     done(&mut guest, &["sh", "-c", &script, "sh", DEFINITION])?;
-    done(&mut guest, &["rollinit", "reload"])?;
+    guest.agent.rollinit(&["reload"])?;
     let names = ["keeper", "chrony", "network-online"];
     let running = |view: &View| names.iter().all(|name| view.service(name)["state"] == "running");
     let view = View::until(&mut guest.agent, PATIENCE, running)?;

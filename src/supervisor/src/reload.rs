@@ -72,6 +72,7 @@ impl Shell {
         self.guard.refresh(&in_force.loaded);
         let effects = self.machine.reload(clock::now(), in_force.loaded, &closures);
         self.carry_out(effects)?;
+        self.publish_credentials();
         // Behind all that it decided: until PID 1 has read this, the old ones are in force.
         let set = Set { key: MEMO_KEY, memo: index.as_bytes() };
         self.request("remember", MEMO_KEY, &Request::Set(set), Vec::new())?;
