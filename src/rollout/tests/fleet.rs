@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Trouble, World};
 
 /// Lives in a run of CI: together they are more than a million events.
-const RUNS: u64 = 700;
+const RUNS: u64 = 250;
 
 /// Events that these lives must have had, so that the claim above stays true.
 const EVENTS_MIN: u64 = 1_000_000;
