@@ -18,6 +18,8 @@ in
     tries = optional types.ints.positive "Boots that a new generation gets; default: 1.";
     blessWithin = optional duration
       "Time from the kernel's start in which a boot has to be blessed; default: 10m.";
+    blessAfter = optional duration
+      "How long it has to have been up for that, without a break; default: 10s.";
     blessWhen = list types.str
       "Services that must be up for that, beside activate-* and network-online.";
     keep = optional types.ints.positive
@@ -37,6 +39,7 @@ in
     rollinit.agent.settings.system = {
       inherit (cfg) tries keep;
       bless-within = cfg.blessWithin;
+      bless-after = cfg.blessAfter;
       bless-when = cfg.blessWhen;
     };
     # By stage 1, so that they are there before PID 1 looks: the boot partition and its charsets, what

@@ -16,6 +16,8 @@ let
     rollinit.cloud.enable = lib.mkForce false;
     rollinit.userData.enable = lib.mkForce false;
     rollinit.chrony.enable = lib.mkForce false;
+    # Long enough for what goes wrong to go wrong, also on a busy machine.
+    rollinit.bootSlots.blessAfter = "6s";
     # A hang is long enough after that.
     boot.kernelParams = [ "rollinit.watchdog=8" ];
   };

@@ -26,7 +26,8 @@
 //! comes, is that entry's try.
 //!
 //! *On trial* is each boot whose entry has a counter, with or without a swap: the first boot of an
-//! image too. It is over when the host has come up (the agent asks for what that takes), or, if
+//! image too. It is over when the host has come up (the agent asks for what that takes) and stayed so
+//! for a while, since what panics a second later must not be blessed first; or, if
 //! that does not come about in time and there is another generation to fall back to, by a reboot
 //! whose reason is on disk first. Without another generation the host stays up and goes on
 //! trying. Nothing is written to the boot partition during a trial: the one good way back must stay.
@@ -164,6 +165,8 @@ pub struct Facts {
     pub fresh_id: String,
     /// How long a boot may take until it is blessed, in milliseconds.
     pub bless_within_ms: u64,
+    /// How long it must have been up for that, without a break, in milliseconds.
+    pub bless_after_ms: u64,
 }
 
 /// What the agent tells the machine.

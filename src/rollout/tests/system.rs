@@ -23,6 +23,8 @@ fn comes_up(path: &str) -> bool {
 
 const WITHIN_MS: u64 = 600_000;
 
+const AFTER_MS: u64 = 10_000;
+
 /// A host.
 struct Host {
     /// Entries of the loader, by generation.
@@ -115,6 +117,7 @@ impl Host {
             has_fallback: self.entries.iter().any(is_other),
             fresh_id: format!("B{}", self.boots),
             bless_within_ms: WITHIN_MS,
+            bless_after_ms: AFTER_MS,
         }
     }
 
@@ -402,6 +405,28 @@ fn a_generation_that_is_never_blessed_is_left_in_time() {
         "{outcome:?}"
     );
     assert_eq!(outcome.failed_at, Some(Step::Bless));
+}
+
+/// Up is not enough: it has to stay up for a while, and a break begins that while anew.
+#[test]
+fn a_boot_is_blessed_once_it_stayed_up() {
+    let mut host = host();
+    host.ask("two");
+    host.settle();
+    let at_s = |host: &mut Host, seconds: u64, waits_for: Option<&str>| {
+        host.clock_ns = seconds * 1_000_000_000;
+        host.tell(Event::Health(waits_for.map(str::to_owned)));
+        host.settle();
+        host.machine().is_on_trial()
+    };
+    assert!(at_s(&mut host, 20, None), "just come up");
+    assert!(at_s(&mut host, 29, None));
+    assert!(at_s(&mut host, 30, Some("network-online")), "it went again");
+    assert!(at_s(&mut host, 31, None) && at_s(&mut host, 40, None));
+    assert_eq!(host.machine().wake_ns(), Some(41_000_000_000));
+    assert!(!at_s(&mut host, 41, None), "ten seconds without a break");
+    host.come_up();
+    host.is_sound();
 }
 
 /// A first boot that does not come up has nothing to fall back to: it stays, says so, and is

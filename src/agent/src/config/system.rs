@@ -15,6 +15,8 @@ pub struct System {
     pub tries: u32,
     /// Time from the kernel's start in which a boot has to be blessed.
     pub bless_within: Duration,
+    /// How long it has to have been up for that, without a break.
+    pub bless_after: Duration,
     /// Services that have to be up for that, beside those that are always asked about.
     pub bless_when: Vec<String>,
     /// Generations that stay on the boot partition.
@@ -26,6 +28,9 @@ const TRIES_DEFAULT: u32 = 1;
 
 /// A host that is not up after ten minutes will not be after twenty.
 const BLESS_WITHIN_DEFAULT: Duration = Duration::from_secs(600);
+
+/// What goes wrong at once goes wrong in the first seconds.
+const BLESS_AFTER_DEFAULT: Duration = Duration::from_secs(10);
 
 /// The running one, the one before it, and one more.
 const KEEP_DEFAULT: usize = 3;
@@ -44,6 +49,7 @@ impl Default for System {
         Self {
             tries: TRIES_DEFAULT,
             bless_within: BLESS_WITHIN_DEFAULT,
+            bless_after: BLESS_AFTER_DEFAULT,
             bless_when: Vec::new(),
             keep: KEEP_DEFAULT,
         }
@@ -56,6 +62,7 @@ impl Default for System {
 pub struct SystemTable {
     tries: Option<Spanned<u64>>,
     bless_within: Option<Spanned<String>>,
+    bless_after: Option<Spanned<String>>,
     bless_when: Option<Spanned<Vec<String>>>,
     keep: Option<Spanned<u64>>,
 }
@@ -77,6 +84,10 @@ impl SystemTable {
         if let Some(value) = self.bless_within {
             let read = duration(value.get_ref());
             system.bless_within = read.map_err(|error| (value.span(), error))?;
+        }
+        if let Some(value) = self.bless_after {
+            let read = duration(value.get_ref());
+            system.bless_after = read.map_err(|error| (value.span(), error))?;
         }
         if let Some(value) = self.bless_when {
             if value.get_ref().len() > SERVICES_MAX {
@@ -110,10 +121,11 @@ mod tests {
     #[test]
     fn the_section_is_read() {
         assert_eq!(read(""), Ok(System::default()));
-        let text = "tries = 3\nbless-within = \"90s\"\nbless-when = [\"web\"]\nkeep = 2";
+        let text = "tries = 3\nbless-within = \"90s\"\nbless-after = \"3s\"\nbless-when = [\"web\"]\nkeep = 2";
         let expected = System {
             tries: 3,
             bless_within: Duration::from_secs(90),
+            bless_after: Duration::from_secs(3),
             bless_when: vec!["web".to_owned()],
             keep: 2,
         };

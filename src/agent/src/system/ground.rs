@@ -10,6 +10,7 @@ use rollout::system::{Facts, Inspected};
 use rollout::{Failure, Fault, Release};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use store::path::StorePath;
 use store::profile::{Generation, Profile};
 
@@ -26,6 +27,10 @@ pub struct Ground {
     run: PathBuf,
     slots: Slots,
     settings: config::system::System,
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A fault of the host, with its cure.
@@ -122,8 +127,8 @@ impl Ground {
             booted,
             trial,
             fresh_id: fresh_id.to_owned(),
-            bless_within_ms: u64::try_from(self.settings.bless_within.as_millis())
-                .unwrap_or(u64::MAX),
+            bless_within_ms: milliseconds(self.settings.bless_within),
+            bless_after_ms: milliseconds(self.settings.bless_after),
         };
         (facts, said)
     }

@@ -23,8 +23,8 @@ pub(super) struct Trial {
     gave_up: bool,
     /// The blessing under way.
     flight: Option<Ticket>,
-    /// When it is tried again.
-    again_ns: u64,
+    /// When it is due: it has been up for long enough, or is tried again.
+    bless_ns: u64,
 }
 
 impl Machine {
@@ -37,7 +37,7 @@ impl Machine {
             is_late: false,
             gave_up: false,
             flight: None,
-            again_ns: 0,
+            bless_ns: 0,
         });
     }
 
@@ -45,8 +45,8 @@ impl Machine {
         let trial = self.trial.as_ref()?;
         let until_ns = (!trial.is_late).then_some(trial.until_ns);
         let is_up = trial.waits_for.is_none() && trial.flight.is_none() && !trial.gave_up;
-        let again_ns = is_up.then_some(trial.again_ns);
-        until_ns.into_iter().chain(again_ns).min()
+        let bless_ns = is_up.then_some(trial.bless_ns);
+        until_ns.into_iter().chain(bless_ns).min()
     }
 
     pub(super) fn trial_gave_up(&self) -> bool {
@@ -65,8 +65,12 @@ impl Machine {
 
     /// The host has come up, or not yet.
     pub(super) fn health(&mut self, waits_for: Option<String>) {
+        let bless_ns = self.now.plus_ms(self.facts.bless_after_ms);
         let Some(trial) = self.trial.as_mut() else { return };
         let is_news = trial.waits_for != waits_for;
+        if is_news && waits_for.is_none() {
+            trial.bless_ns = bless_ns;
+        }
         trial.waits_for.clone_from(&waits_for);
         let (entry, is_late) = (trial.entry.to_string(), trial.is_late);
         match waits_for {
@@ -104,7 +108,7 @@ impl Machine {
     pub(super) fn not_blessed(&mut self, failure: &Failure) {
         let again_ns = self.now.plus_ms(RETRY_MS_MAX);
         let Some(trial) = self.trial.as_mut() else { return };
-        trial.again_ns = again_ns;
+        trial.bless_ns = again_ns;
         let text = format!("{} cannot be blessed: {}", trial.entry, failure.reason);
         self.notice(Level::Error, text, failure.cure.first().cloned());
     }
@@ -137,7 +141,7 @@ impl Machine {
         if trial.gave_up || trial.flight.is_some() {
             return;
         }
-        if trial.waits_for.is_none() && trial.again_ns <= now_ns {
+        if trial.waits_for.is_none() && trial.bless_ns <= now_ns {
             return self.bless();
         }
         if trial.until_ns > now_ns || trial.is_late {
