@@ -145,12 +145,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
         let (config_file, run) = (options.config.clone(), options.run.clone());
         tokio::task::spawn_local(volumes::run(Rc::clone(&tools), config_file, run));
-        if let Some(ec2) = tools.ec2.clone() {
-            tokio::task::spawn_local(ec2::run(ec2.clone(), Rc::clone(&tools)));
-            let notices = watch.get_or_init(|| Rc::new(Watch::new(ec2, Rc::clone(&tools))));
-            let notices = Rc::clone(notices);
-            tokio::task::spawn_local(async move { notices.run().await });
-        }
+        begin_on_ec2(&tools, &watch);
         let limits = Rc::new(RefCell::new(limits_of(&tools.supervisor).await));
         tokio::task::spawn_local(follow_limits(Rc::clone(&tools), Rc::clone(&limits)));
         let (root, run, state) = (&options.root, &options.run, &options.state);
@@ -181,6 +176,16 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             farewell(&watch).await;
             Ok(())
         }
+    }
+}
+
+/// What an instance of EC2 has going on beside everything else.
+fn begin_on_ec2(tools: &Rc<app::Tools>, watch: &OnceCell<Rc<Watch>>) {
+    if let Some(ec2) = tools.ec2.clone() {
+        tokio::task::spawn_local(ec2::run(ec2.clone(), Rc::clone(tools)));
+        let notices = watch.get_or_init(|| Rc::new(Watch::new(ec2, Rc::clone(tools))));
+        let notices = Rc::clone(notices);
+        tokio::task::spawn_local(async move { notices.run().await });
     }
 }
 
