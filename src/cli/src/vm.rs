@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! image  ── copied ────────────▶ disk ─┐ NVMe, UEFI
-//! system ── closure, mke2fs ───▶ disk ─┴ NVMe, -kernel ──▶ QEMU ── 169.254.169.254 ──▶ rollinit vm-imds
+//! system ── closure, mke2fs ───▶ disk ─┴ NVMe, -kernel ─▶ QEMU ─ 169.254.169.254 ─▶ vm-imds
 //! ```
 //!
 //! It touches a folder of its own in the temporary directory, which goes when QEMU does, and the
@@ -38,7 +38,7 @@ const GIB_BYTES: u64 = 1 << 30;
 /// What to boot, and as what.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A disk image, or a system: a store path with `init`, `kernel` and `initrd`
+    /// A disk image, or a system: a store path with `init` and `kernel`
     #[arg(value_name = "IMAGE|SYSTEM", required_unless_present = "ec2")]
     what: Option<PathBuf>,
     /// Not here but on EC2: what to do there
@@ -49,10 +49,10 @@ pub struct Arguments {
     /// The user-data that its metadata service hands out
     #[arg(long, value_name = "FILE")]
     user_data: Option<PathBuf>,
-    /// Further answers of the metadata service, as JSON: {"meta-data/tags/instance/Name": "web-1"}
+    /// Further answers of the metadata service: a JSON object, path to text
     #[arg(long, value_name = "FILE")]
     metadata: Option<PathBuf>,
-    /// Reach a TCP port of the guest on this machine's loopback; may be given again
+    /// Reach a TCP port of the guest on this machine's loopback (repeatable)
     #[arg(long, value_name = "[HERE:]THERE")]
     port: Vec<Forward>,
     /// Nothing but the metadata service can be reached from inside
@@ -61,7 +61,7 @@ pub struct Arguments {
     /// Keep the disk in this file, and go on with it if it is there
     #[arg(long, value_name = "FILE")]
     disk: Option<PathBuf>,
-    /// Size of a new disk; root partition and file system grow at the first boot
+    /// Size of a new disk; the root grows to it at the first boot
     #[arg(long, value_name = "GIB", default_value_t = 8)]
     disk_size: u32,
     /// Memory
@@ -73,7 +73,7 @@ pub struct Arguments {
     /// What runs the guest's instructions; kvm if /dev/kvm can be opened
     #[arg(long, value_name = "NAME", value_enum)]
     accelerator: Option<Accelerator>,
-    /// A folder with OVMF_CODE*.fd and OVMF_VARS*.fd, if the firmware is not where most keep it
+    /// A folder with OVMF_CODE.fd and OVMF_VARS.fd, if they are elsewhere
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
 }

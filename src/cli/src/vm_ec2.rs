@@ -33,7 +33,7 @@ const LIVING: [&str; 4] = ["pending", "running", "stopping", "stopped"];
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Verb {
-    /// Start instances of --image; a SYSTEM is what they shall become
+    /// Start instances of --image, which become SYSTEM if named
     Run,
     /// List what was started so
     List,
@@ -65,7 +65,7 @@ pub struct InstanceArguments {
     /// With --ec2 run: the subnet, if not the default one
     #[arg(long, value_name = "SUBNET", requires = "ec2")]
     subnet: Option<String>,
-    /// With --ec2 run: a security group, if not the default one; may be given again
+    /// With --ec2 run: a security group, not the default (repeatable)
     #[arg(long, value_name = "GROUP", requires = "ec2")]
     security_group: Vec<String>,
     /// With --ec2 run: the instance profile whose role they have

@@ -270,6 +270,7 @@ fn help_texts() {
         "logs",
         "events",
         "check",
+        "vm",
         "poweroff",
         "reboot",
         "halt",

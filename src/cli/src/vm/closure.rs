@@ -1,4 +1,4 @@
-//! A disk made of a system's closure: what the image's derivation makes (nixos/lib/image.nix), for a
+//! A disk made of a system's closure: what nixos/lib/image.nix makes in a derivation, for a
 //! system that is only a store path. Nix copies and registers the closure, mke2fs takes it over.
 
 use super::files::{self, Folder};
@@ -136,8 +136,8 @@ impl System {
         }
     }
 
-    /// Makes a disk of `bytes` bytes with the system and its closure. The name is given to it when it
-    /// is whole.
+    /// Makes a disk of `bytes` bytes with the system and its closure. It gets its name when it is
+    /// whole.
     ///
     /// # Errors
     /// A tool is missing or fails; its words are on standard error.

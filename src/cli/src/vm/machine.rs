@@ -1,5 +1,5 @@
-//! QEMU's arguments for a machine as close to Nitro as QEMU gets: NVMe root, serial console, metadata
-//! at 169.254.169.254, DMI that says EC2.
+//! QEMU's arguments for a machine as close to Nitro as QEMU gets: NVMe root, serial console,
+//! metadata at 169.254.169.254, DMI that says EC2.
 
 use crate::exit::Failure;
 use clap::ValueEnum;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// Names the folder of the firmware when `--firmware` does not.
 pub const FIRMWARE_VARIABLE: &str = "ROLLINIT_FIRMWARE";
 
-/// Where distributions keep OVMF and an empty set of its variables: Debian and Ubuntu, Fedora, Arch.
+/// Where distributions keep OVMF and an empty set of its variables: Debian, Ubuntu, Fedora, Arch.
 const FIRMWARE: [(&str, &str); 4] = [
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),

@@ -1,5 +1,5 @@
-//! What the guest's metadata service answers: one JSON file, path to text, read anew at each question
-//! (crate `imds`), so that a notice can be planted while the guest runs.
+//! What the guest's metadata service answers: one JSON file, path to text, read anew at each
+//! question (crate `imds`), so that a notice can be planted while the guest runs.
 
 use crate::exit::Failure;
 use imds::Instance;
