@@ -138,7 +138,7 @@ pub fn supervisor_killed() -> Result<()> {
         for index in 0..6 {
             let name = format!("s{index}");
             // Each round a third comes, goes and changes.
-            if (index + round) % 3 == 0 {
+            if (index + round).is_multiple_of(3) {
                 let _ = remove(host, &name);
             } else {
                 let after = format!("after = [\"s{}\"]\n", index / 2);
@@ -160,8 +160,10 @@ pub fn supervisor_killed() -> Result<()> {
         // It may have been answered, or not.
         caller.wait()?;
         host.until("the reload is accepted", || Ok(host.rollinit(&["reload"])?.code == Some(0)))?;
-        let expected: Vec<String> =
-            (0..6).filter(|index| (index + round) % 3 != 0).map(|i| format!("s{i}")).collect();
+        let expected: Vec<String> = (0..6)
+            .filter(|index| !(index + round).is_multiple_of(3))
+            .map(|i| format!("s{i}"))
+            .collect();
         host.wait("what the files say", |status| {
             let services: Vec<&Value> =
                 status["services"].as_array().into_iter().flatten().collect();
