@@ -33,7 +33,7 @@ const LIVING: [&str; 4] = ["pending", "running", "stopping", "stopped"];
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Verb {
-    /// Start instances of --image, which become SYSTEM if named
+    /// Start instances of --image, to become the SYSTEM
     Run,
     /// List what was started so
     List,
