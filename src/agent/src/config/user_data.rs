@@ -23,7 +23,8 @@ pub struct UserDataTable {
 }
 
 impl UserDataTable {
-    /// Its meaning; none if it is switched off. `has_cloud`: there is a `[cloud]` section, so a metadata service can be asked.
+    /// Its meaning; none if it is switched off. `has_cloud`: there is a `[cloud]` section, so a
+    /// metadata service can be asked.
     ///
     /// # Errors
     /// Where it is wrong, and what to write instead.
