@@ -1,5 +1,5 @@
 //! `ntp PORT OFFSET-SECONDS`: a time server whose clock is so much ahead of this host's as it was
-//! at the start. Its own clock is one that nobody sets. Source of the format: RFC 5905, section 7.3.
+//! at the start. Its own clock is one that nobody sets. Source of the format: RFC 5905, 7.3.
 
 use super::arguments::Arguments;
 use super::{Outcome, at};

@@ -17,7 +17,7 @@ pub const ASIDE_MAX: usize = 16;
 /// journal, with their outcome alone.
 pub const FOLLOWED_MAX: usize = 32;
 
-/// Subjects about which something stands in `rollinit status`: more than a screen is read by nobody.
+/// Subjects about which something stands in `rollinit status`: nobody reads more than a screen.
 pub const NOTICES_MAX: usize = 64;
 
 /// Bytes of a probe's answer that an error text shows: a line or two of a person's screen.

@@ -6,8 +6,8 @@
 //!
 //! *The trial*: the entry of a system that is tried says `rollinit.trial=SECONDS` on the kernel
 //! command line, and the boot loader says by a variable that it counted this boot. Then somebody
-//! must have blessed it by that time, which is a file in `/run`; else PID 1 reboots, whatever became
-//! of those who should have. One look at a file in memory: PID 1 waits for nobody.
+//! must have blessed it by that time, which is a file in `/run`; else PID 1 reboots, whatever
+//! became of those who should have. One look at a file in memory: PID 1 waits for nobody.
 
 use crate::power::Asked;
 use crate::turn::Init;

@@ -32,7 +32,7 @@ impl Watchdog {
     pub fn start(path: &Path, timeout: Duration) -> io::Result<Self> {
         let device = File::options().write(true).open(path)?;
         let mut seconds = i32::try_from(timeout.as_secs().max(1)).unwrap_or(i32::MAX);
-        // SAFETY: the descriptor is open, and the kernel reads and writes one int behind the pointer.
+        // SAFETY: the descriptor is open, and the kernel uses one int behind the pointer.
         let answer = unsafe { libc::ioctl(device.as_raw_fd(), WDIOC_SETTIMEOUT, &raw mut seconds) };
         let granted = u64::try_from(seconds).ok().filter(|_| answer == 0);
         let timeout = granted.map_or(timeout, Duration::from_secs);
