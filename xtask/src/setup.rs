@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 16] = [
+const NEEDS: [Need; 17] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -23,6 +23,11 @@ const NEEDS: [Need; 16] = [
         met: || has_program("qemu-system-x86_64"),
         package: "qemu-system-x86",
         reason: "boots the guests of `test qemu` and `demo`",
+    },
+    Need {
+        met: || Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").exists(),
+        package: "ovmf",
+        reason: "the firmware of guests that start by UEFI",
     },
     Need {
         met: || has_program("nix-build"),
