@@ -129,13 +129,19 @@ fn parts(host: &mut Host, imds: &Path, table: &mut Table) -> Result<()> {
 
 /// The metadata service answers root, without a token by 401; nobody else gets that far.
 fn guarded(host: &mut Host, table: &mut Table) -> Result<()> {
-    const ASK: &str = "wget -T 3 -q -O - http://169.254.169.254/latest/ 2>&1 || true";
-    let root = host.shell(ASK)?;
+    // Of the test's programs: busybox, static, cannot even make an address of these numbers.
+    const ASK: &str = "printf \"GET /latest/ HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n\" | \
+                       /nix/store/*-rollinit-test-apps/bin/rollinit-testapp stdio \
+                       169.254.169.254:80 2>&1 || true";
+    let first_line = |text: &str| text.lines().next().unwrap_or_default().trim().to_owned();
+    let root = first_line(&host.shell(ASK)?);
     let sh = "/run/current-system/sw/bin/sh";
-    let nobody = host.shell(&format!("su -s {sh} nobody -c 'id -u; {ASK}'"))?;
-    let holds = root.contains("401") && nobody.starts_with("65534") && !nobody.contains("401");
-    let seen = format!("root: {}; nobody: {}", root.trim(), nobody.trim().replace('\n', " "));
-    table.add("others than root do not reach the metadata", holds, seen);
+    let nobody = first_line(&host.shell(&format!("su -s {sh} nobody -c '{ASK}'"))?);
+    // The guard's route answers so; a service that is not there would time out or refuse.
+    let refused = nobody.contains("Permission denied");
+    let reason = nobody.rsplit(": ").next().unwrap_or(&nobody);
+    let seen = format!("root: {root}; nobody: {reason}");
+    table.add("others than root do not reach the metadata", root.contains("401") && refused, seen);
     Ok(())
 }
 
