@@ -9,12 +9,12 @@
 //! that makes a generation the one to stay.
 //!
 //! ```text
-//!  Planned ─plan, fetch─▶ Fetched ─inspect, write entry─┬─▶ Rebooting ═boot═▶ Booted ─bless─▶ Blessed
-//!     │ nothing was touched: refused                    │      ║                │ not in time      │
-//!     ▼                                                 │      ║ another one    ▼                  ▼
-//!    over ◀─── Undoing ◀────────────────────────────────┼══════╝ was booted ◀═reboot         commit, over
-//!                 ▲ not activated: back to the old one  │                                          ▲
-//!                 └─────────────────────────────────────┴─▶ Activating ─/etc, services─────────────┘
+//!  Planned ─plan, fetch─▶ Fetched ─inspect, write─┬─▶ Rebooting ═boot═▶ Booted ─bless─▶ Blessed
+//!     │ nothing was touched: refused              │      ║               │ not in time    │
+//!     ▼                                           │      ║ another boot  ▼                ▼
+//!    over ◀─── Undoing ◀──────────────────────────┼══════╝ ◀═════════ reboot        commit, over
+//!                 ▲ back to the old one           │                                       ▲
+//!                 └───────────────────────────────┴─▶ Activating ─/etc, services──────────┘
 //! ```
 //!
 //! *With a reboot* when kernel, initramfs, kernel parameters or PID 1 are others (or it is asked
@@ -26,17 +26,17 @@
 //! comes, is that entry's try.
 //!
 //! *On trial* is each boot whose entry has a counter, with or without a swap: the first boot of an
-//! image too. It is over when the host has come up (the agent asks for what that takes) and stayed so
-//! for a while, since what panics a second later must not be blessed first; or, if
-//! that does not come about in time and there is another generation to fall back to, by a reboot
-//! whose reason is on disk first. Without another generation the host stays up and goes on
-//! trying. Nothing is written to the boot partition during a trial: the one good way back must stay.
+//! image too. It is over when the host has come up (the agent asks for what that takes) and stayed
+//! so for a while, since what panics a second later must not be blessed first. If that does not
+//! come about in time and there is another generation to fall back to, it is over by a reboot whose
+//! reason is on disk first. Without another generation the host stays up and goes on trying.
+//! Nothing is written to the boot partition during a trial: the one good way back must stay.
 //!
 //! *Fallen back* is a boot that runs another generation than the one that was tried. The swap ends
 //! as rolled back, its entry and its generation go, its path is barred. If it was swapped in
 //! without a reboot and failed at a later boot, the profile's link moves back too.
 //!
-//! *One at a time.* A request for the path under way joins; another one is refused until it is over.
+//! *One at a time.* A request for the path under way joins; another one is refused until then.
 //!
 //! *Crashes.* Entering a state writes it to disk before what follows from it, and resuming begins
 //! what follows again, so each effect bears to be carried out twice. Between the entry's last sync

@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn the_section_is_read() {
         assert_eq!(read(""), Ok(System::default()));
-        let text = "tries = 3\nbless-within = \"90s\"\nbless-after = \"3s\"\nbless-when = [\"web\"]\nkeep = 2";
+        let text = "tries = 3\nbless-within = \"90s\"\nbless-after = \"3s\"\n\
+                    bless-when = [\"web\"]\nkeep = 2";
         let expected = System {
             tries: 3,
             bless_within: Duration::from_secs(90),

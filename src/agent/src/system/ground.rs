@@ -45,7 +45,7 @@ impl From<SlotError> for Failure {
             SlotError::NoSlots(_) => &[],
             SlotError::File { .. } => &["rollinit logs rollinit-agent"],
             SlotError::Full(_) => &[
-                "boot the generation that shall stay and swap from there: older ones then make room",
+                "boot the generation that shall stay and swap from there: older ones make room",
                 "or a smaller initramfs; [system] keep in agent.toml says how many stay",
             ],
         };
