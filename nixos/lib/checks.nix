@@ -24,6 +24,8 @@ let
     (require (match "[A-Za-z0-9][A-Za-z0-9_.-]*" unit.name != null && stringLength unit.name <= 64)
       "rollinit.${kind}s: ${quoted unit.name} is not ${if kind == "app" then "an" else "a"} ${
         kind} name; use at most 64 letters, digits, - _ and .")
+    (require (kind != "app" || unit.name != "system")
+      "rollinit.apps: \"system\" stands for the host itself in swaps; call the app differently")
   ];
 
   relations = unit: concatMap (key: map (other:

@@ -7,7 +7,7 @@ use qemu_tests::guest::swap::{COMMITTED, REFUSED, Swapped};
 use qemu_tests::guest::{End, Guest, PATIENCE};
 use qemu_tests::guests;
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const SH: &str = "/run/current-system/sw/bin/sh";
 
@@ -43,6 +43,8 @@ impl Host {
         })
     }
 
+    /// Asks until it holds. Each question is a whole command in the guest, which paces it.
+    /// Asks until it holds. Each question is a whole command in the guest, which paces it.
     fn until(
         &mut self,
         what: &str,
@@ -51,7 +53,6 @@ impl Host {
         let give_up = Instant::now() + PATIENCE;
         while !holds(self)? {
             ensure!(Instant::now() < give_up, "never so: {what}; {:#}", self.swaps()?);
-            std::thread::sleep(Duration::from_millis(300));
         }
         Ok(())
     }

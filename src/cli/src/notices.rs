@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How long `status` waits for the agent: it answers from memory in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Columns before a cure.
+const INDENT: usize = 2;
+
 /// The notices of the host; none from an agent that is not there or does not answer, which the
 /// table of services shows.
 pub async fn gather(agent: &Path) -> Vec<Notice> {
@@ -37,8 +40,8 @@ pub fn show(screen: &mut Screen, notices: &[Notice]) -> Result<(), Failure> {
         let text = screen.tint(tone, &text);
         screen.text(&format!("{text}\n"))?;
         if let Some(cure) = &notice.cure {
-            let cure = wrap(&format!("  cure: {}", printable(cure)), screen.width, 8);
-            screen.text(&format!("{cure}\n"))?;
+            let cure = wrap(&format!("cure: {}", printable(cure)), screen.width - INDENT, 8);
+            screen.text(&format!("{:INDENT$}{cure}\n", ""))?;
         }
     }
     if !notices.is_empty() {

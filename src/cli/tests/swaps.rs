@@ -9,6 +9,7 @@
 mod fake;
 mod stage;
 
+use control::agent::Notice;
 use control::roles::Peer;
 use fake::agent::{FakeAgent, listen_agent};
 use fake::apps::{NEW, OLD};
@@ -27,6 +28,10 @@ struct Stage {
 
 impl Stage {
     fn new(peer: Peer) -> Stage {
+        Stage::with(peer, Vec::new())
+    }
+
+    fn with(peer: Peer, notices: Vec<Notice>) -> Stage {
         let stage = Stage { directory: tempfile::tempdir().unwrap() };
         let supervisor = stage.directory.path().join("supervisor");
         let agent = stage.directory.path().join("agent");
@@ -34,7 +39,7 @@ impl Stage {
         std::thread::spawn(move || {
             on_one_thread(async {
                 listen(&supervisor, peer.clone(), Rc::new(Fake::default()));
-                listen_agent(&agent, peer, Rc::new(FakeAgent::default()));
+                listen_agent(&agent, peer, Rc::new(FakeAgent { notices, ..FakeAgent::default() }));
                 bound.send(()).unwrap();
                 std::future::pending::<()>().await;
             });
@@ -66,6 +71,7 @@ fn ends() {
         ("swap-refused", 12, vec!["swap", "web", "/nix/store/9q1cxfb5m-storefront-big"]),
         ("swap-nothing", 0, vec!["swap", "web", "/nix/store/9q1cxfb5m-storefront-same"]),
         ("swap-superseded", 13, vec!["swap", "web", "/nix/store/9q1cxfb5m-storefront-late"]),
+        ("swap-rebooting", 15, vec!["swap", "system", "/nix/store/9q1cxfb5m-system-kernel"]),
         ("swap-dry-run", 0, vec!["swap", "web", NEW, "--dry-run"]),
         ("swap-detached", 0, vec!["swap", "web", NEW, "--detach"]),
         ("rollback", 0, vec!["rollback", "web", "42"]),
@@ -76,6 +82,22 @@ fn ends() {
         assert_eq!((ended.code, &*ended.error), (code, ""), "{name}: {ended:?}");
         assert_screen(name, &ended.out);
     }
+}
+
+/// What stands about the host comes first in `status`, with its cure, and whole in JSON.
+#[test]
+fn notices() {
+    let stage = Stage::with(root(), vec![fake::agent::notice()]);
+    let status = stage.run(&["status"]).out;
+    let lines: Vec<&str> = status.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("user-data: line 3: no key is called"));
+    let at = at.unwrap_or_else(|| panic!("{status}"));
+    let table = lines.iter().position(|line| line.starts_with("STATE")).unwrap();
+    assert!(at < table, "{status}");
+    assert!(lines[at..table].contains(&"  cure: write caches = [...]"), "{status}");
+    let json = stage.run(&["status", "--json"]).json();
+    assert_eq!(json["notices"][0]["level"], "error");
+    assert!(Stage::new(root()).run(&["status", "--json"]).json()["notices"].is_null());
 }
 
 /// What is wrong with a call is told as everywhere: object, cure, code.

@@ -281,6 +281,7 @@ fn broken_ones_do_not_keep_the_others() {
         ),
         file("self", "after = ['self']\n"),
         file("no/name", ""),
+        ("system".into(), "system.toml".into(), "[app]\n".into()),
     ]);
     let sound: Vec<&str> = loaded.definitions.keys().map(String::as_str).collect();
     assert_eq!(sound, ["database", "early", "needs-broken"]);
@@ -294,6 +295,7 @@ fn broken_ones_do_not_keep_the_others() {
          after y, or another)");
     has("w.toml:3:11: z waits for itself: w after x after y after z after w (leave out that z is \
          after w, or another)");
+    has("system.toml: \"system\" stands for the host's own system in swaps (rename the file)");
     let warnings = loaded.problems.iter().filter(|one| one.severity == Severity::Warning);
     assert_eq!(warnings.count(), 1);
     assert!(lines.iter().any(|line| line.starts_with("no/name.toml: ")), "{lines:#?}");

@@ -138,6 +138,12 @@ pub fn script(path: &str) -> Vec<Progress> {
             let plan = progress(Step::Plan, Skip, 0, "it serves already");
             said = vec![Progress { swap: String::new(), ..ended(plan, OutcomeKind::NothingToDo) }];
         }
+        Some("kernel") => {
+            let reboot = progress(Step::Reboot, Running, 0, "the host reboots");
+            said.truncate(3);
+            said.push(progress(Step::Write, Ok, 300, "rollinit-43+1.conf, one try"));
+            said.push(ended(reboot, OutcomeKind::Rebooting));
+        }
         Some("late") => {
             let gate = progress(Step::Gate, Running, 100, "");
             said.push(ended(gate, OutcomeKind::Superseded));
@@ -169,7 +175,7 @@ impl FakeAgent {
     }
 
     fn known(app: &str) -> Result<(), Error> {
-        let apps = ["web", "jobs"];
+        let apps = ["web", "jobs", "system"];
         if apps.contains(&app) { Ok(()) } else { Err(Error::no_such_app(app, apps)) }
     }
 }

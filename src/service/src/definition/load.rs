@@ -10,6 +10,9 @@ use crate::nearest::nearest;
 use crate::problem::{Place, Problem, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// No app is called so: `rollinit swap system` is about the host itself.
+const SYSTEM: &str = "system";
+
 /// What a file defines.
 enum Found {
     Service(Box<Definition>),
@@ -175,6 +178,10 @@ pub fn load(files: Vec<(String, String, String)>) -> Loaded {
                 let message = format!("{name:?} is too long to name an app");
                 let cure = format!("rename the file: at most {APP_NAME_BYTES_MAX} letters");
                 Err(vec![whole(&label, Fault::new(message, cure))])
+            }
+            Found::App(_) if name == SYSTEM => {
+                let message = format!("{name:?} stands for the host's own system in swaps");
+                Err(vec![whole(&label, Fault::new(message, "rename the file"))])
             }
             _ => Ok(one),
         });
