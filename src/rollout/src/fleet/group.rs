@@ -429,7 +429,7 @@ fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Refusal> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {
         return Err(Refusal::Name { what, name: name.chars().take(40).collect() });

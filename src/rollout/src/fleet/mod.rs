@@ -12,6 +12,7 @@
 //! Nothing here knows an engine: what it expects of one is the trait [`Ledger`](crate::Ledger).
 
 pub mod group;
+pub mod keys;
 pub mod limits;
 pub mod lock;
 pub mod member;
