@@ -19,6 +19,7 @@ pub use etcd::Etcd;
 pub use file::Folder;
 pub use url::{Address, AddressError};
 
+use cloud::Aws;
 use rollout::{Cas, Entry, Ledger, LedgerError, Token};
 
 /// An engine, whichever it is.
@@ -31,11 +32,13 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The engine of an address. Asks nobody yet.
+    /// The engine of an address. Asks nobody yet. `aws` is whom DynamoDB and S3 are asked as;
+    /// nothing: as the environment says.
     ///
     /// # Errors
     /// A file that the address names cannot be read, or is not what it should be.
-    pub fn open(address: &Address) -> Result<Self, LedgerError> {
+    pub fn open(address: &Address, aws: Option<&Aws>) -> Result<Self, LedgerError> {
+        let _ = aws;
         match address {
             Address::File { folder } => Ok(Self::Folder(Folder::new(folder))),
             Address::Etcd(options) => Etcd::new(options).map(Self::Etcd),

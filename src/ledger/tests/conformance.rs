@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 const RACERS: usize = 12;
 
 fn engine(address: &str) -> Engine {
-    Engine::open(&address.parse::<Address>().unwrap()).unwrap()
+    Engine::open(&address.parse::<Address>().unwrap(), None).unwrap()
 }
 
 async fn applied(engine: &Engine, key: &str, expected: Option<&Token>, value: &[u8]) -> Token {

@@ -104,7 +104,8 @@ pub const ROOMS: [Room; 21] = [
     Room {
         name: "ledger",
         folder: "src/ledger",
-        rooms: &["rollout"],
+        // cloud: the engines `dynamodb` and `s3`.
+        rooms: &["cloud", "rollout"],
         hires: &[
             "base64",
             "reqwest",
