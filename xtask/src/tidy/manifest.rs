@@ -19,7 +19,7 @@ pub struct Room {
 
 /// The code map of ARCHITECTURE.md. A new edge is a design decision: it is written into
 /// ARCHITECTURE.md with its reason, and then here.
-pub const ROOMS: [Room; 21] = [
+pub const ROOMS: [Room; 23] = [
     Room { name: "sys", folder: "src/sys", rooms: &[], hires: &["libc", "nix", "rustix"] },
     Room { name: "port", folder: "src/port", rooms: &[], hires: &["postcard", "serde"] },
     Room { name: "init", folder: "src/init", rooms: &["port", "sys"], hires: &[] },
@@ -64,7 +64,8 @@ pub const ROOMS: [Room; 21] = [
         name: "agent",
         folder: "src/agent",
         rooms: &[
-            "cloud", "control", "disk", "logging", "rollout", "service", "store", "sys", "userdata",
+            "cloud", "control", "disk", "ledger", "logging", "rollout", "service", "store", "sys",
+            "userdata",
         ],
         hires: &["reqwest", "rustls", "serde", "thiserror", "tokio", "toml", "tracing"],
     },
@@ -80,6 +81,13 @@ pub const ROOMS: [Room; 21] = [
         rooms: &[],
         // serde_json: what is on a ledger is read by people, too.
         hires: &["postcard", "serde", "serde_json", "thiserror"],
+    },
+    Room {
+        name: "release",
+        folder: "src/release",
+        rooms: &[],
+        // ssh-key: the formats of OpenSSH; persons sign with the keys that they have.
+        hires: &["serde", "serde_json", "sha2", "ssh-key", "thiserror"],
     },
     Room { name: "disk", folder: "src/disk", rooms: &["sys"], hires: &["gptman", "thiserror"] },
     Room {
@@ -115,6 +123,12 @@ pub const ROOMS: [Room; 21] = [
             "serde_json",
             "tokio",
         ],
+    },
+    Room {
+        name: "httpd",
+        folder: "src/httpd",
+        rooms: &[],
+        hires: &["http-body-util", "hyper", "hyper-util", "tokio"],
     },
     Room {
         name: "imds",
