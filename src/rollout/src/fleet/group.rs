@@ -11,6 +11,7 @@ use super::limits::{
 use super::portion::Portion;
 use super::refusal::Refusal;
 use super::status::Status;
+use super::swap_id::names_rollout;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -222,18 +223,24 @@ impl Group {
         self.holder(host).is_some_and(|holder| holder.fence == fence)
     }
 
-    /// Begins a rollout. The same one again is no change.
+    /// Begins a rollout. The same one again is no change, also when it has ended.
     ///
     /// # Errors
     /// Another one goes on (and `supersede` is not said), the path failed before or is older (and
     /// `force` is not said), or a name or the record's size is out of bounds.
     pub fn start(&mut self, app: &str, rollout: Rollout, supersede: bool) -> Result<(), Refusal> {
         check_name("app", app)?;
-        check_name("rollout", &rollout.id)?;
+        if !names_rollout(&rollout.id) {
+            return Err(Refusal::RolloutId(rollout.id.chars().take(40).collect()));
+        }
         if !self.apps.contains_key(app) && self.apps.len() >= APPS_MAX {
             return Err(Refusal::TooLarge(format!("{APPS_MAX} apps")));
         }
         let track = self.apps.entry(app.to_owned()).or_default();
+        // Whoever did not hear that it began may ask when it is over.
+        if track.last.as_ref().is_some_and(|last| last.id == rollout.id) {
+            return Ok(());
+        }
         if let Some(going) = &track.rollout {
             if going.id == rollout.id || going.to == rollout.to {
                 return Ok(());

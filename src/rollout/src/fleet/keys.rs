@@ -41,6 +41,14 @@ pub fn migrations(group: &str, app: &str) -> Result<String, Refusal> {
     Ok(format!("groups/{}/migrations/{}", name("group", group)?, name("app", app)?))
 }
 
+/// The folder of the migration locks, for [`Ledger::list`](crate::Ledger::list).
+///
+/// # Errors
+/// The name is none.
+pub fn all_migrations(group: &str) -> Result<String, Refusal> {
+    Ok(format!("groups/{}/migrations/", name("group", group)?))
+}
+
 /// The release that an app of the group shall run, as a document.
 ///
 /// # Errors

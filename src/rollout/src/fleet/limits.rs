@@ -22,6 +22,13 @@ pub const TEXT_BYTES_MAX: usize = 512;
 /// A name (host, app, group, person) in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
+/// The file in which a host says where it belongs, in bytes: an address of a ledger and two names.
+pub const SEAT_BYTES_MAX: usize = 8 * 1024;
+
+/// A rollout's id in bytes: with a slot's number and `-back` it is a swap's id to the supervisor,
+/// which has room for 32.
+pub const ROLLOUT_ID_BYTES_MAX: usize = 18;
+
 /// Between two looks at the ledger, in milliseconds, when something goes on in the group: a rollout
 /// of ten hosts, one by one, looks some twenty times, and a look costs a host one small request.
 pub const LOOK_BUSY_MS: u64 = 1_000;

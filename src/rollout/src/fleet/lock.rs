@@ -26,88 +26,10 @@
 //! `ROLLINIT_FENCE` and may check it.
 
 use super::group::FORMAT;
-use super::limits::{
-    LOOK_BUSY_MS, MIGRATIONS_MAX, RECORD_BYTES_MAX, RETRY_MS_MAX, RETRY_MS_MIN, TEXT_BYTES_MAX,
-};
-use super::refusal::Refusal;
+use super::limits::{LOOK_BUSY_MS, MIGRATIONS_MAX, RETRY_MS_MAX, RETRY_MS_MIN, TEXT_BYTES_MAX};
+use super::migrations::{Hold, Migrations, Outcome};
 use crate::Now;
 use crate::ledger::{Cas, Token};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::collections::BTreeMap;
-
-/// The record of an app's migrations in a group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Migrations {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// Times that the lock was taken.
-    #[serde(default)]
-    pub fence: u64,
-    /// Who migrates.
-    #[serde(default)]
-    pub holder: Option<Hold>,
-    /// What came of those before, the newest last.
-    #[serde(default)]
-    pub outcomes: Vec<Outcome>,
-    /// What a newer release of rollinit keeps here.
-    #[serde(flatten)]
-    pub rest: BTreeMap<String, Value>,
-}
-
-/// Who migrates.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// The host.
-    pub host: String,
-    /// Its swap.
-    pub swap: String,
-    /// The release.
-    pub path: String,
-    /// Heartbeats so far.
-    pub beat: u64,
-    /// How long the record must stand unchanged until another may take over, in milliseconds.
-    pub lease_ms: u64,
-    /// Since when, in milliseconds since 1970. For people.
-    pub since_ms: u64,
-}
-
-/// What came of a migration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The release.
-    pub path: String,
-    /// The host that ran it.
-    pub host: String,
-    /// Under which fence.
-    pub fence: u64,
-    /// Why it failed; none if it did not.
-    #[serde(default)]
-    pub failed: Option<String>,
-    /// When, in milliseconds since 1970. For people.
-    pub ended_ms: u64,
-}
-
-impl Migrations {
-    /// Reads a record. Total.
-    ///
-    /// # Errors
-    /// It is none, or one of a newer format.
-    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
-        }
-        let record: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        if record.format > FORMAT { Err(Refusal::Newer(record.format)) } else { Ok(record) }
-    }
-
-    /// What came of a release's migration.
-    #[must_use]
-    pub fn outcome(&self, path: &str) -> Option<&Outcome> {
-        self.outcomes.iter().rev().find(|outcome| outcome.path == path)
-    }
-}
 
 /// Who wants to migrate what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,17 +12,24 @@
 //! Nothing here knows an engine: what it expects of one is the trait [`Ledger`](crate::Ledger).
 
 pub mod group;
+mod hand;
 pub mod keys;
 pub mod limits;
 pub mod lock;
 pub mod member;
+pub mod migrations;
 mod portion;
 mod refusal;
+pub mod seat;
 pub mod status;
+mod swap_id;
 
 pub use group::{Ended, Failed, Group, Holder, How, Pause, Rollout, Stop, Track, Version};
-pub use lock::{Hold, Lock, LockEffect, LockEvent, Migrations, Outcome, Verdict, Wish};
+pub use lock::{Lock, LockEffect, LockEvent, Verdict, Wish};
 pub use member::{Effect, Event, Facts, Gone, Local, LocalSwap, Member};
+pub use migrations::{Hold, Migrations, Outcome};
 pub use portion::{Portion, PortionError};
 pub use refusal::Refusal;
+pub use seat::Seat;
 pub use status::{AppStatus, AppWord, Status};
+pub use swap_id::SwapId;

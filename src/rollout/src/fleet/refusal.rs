@@ -1,7 +1,7 @@
 //! Why a change of a group's record is not made, and what to do about it.
 
 use super::group::FORMAT;
-use super::limits::NAME_BYTES_MAX;
+use super::limits::{NAME_BYTES_MAX, ROLLOUT_ID_BYTES_MAX};
 
 /// Why a change of the record is not made. Says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,12 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+    /// An id that swaps cannot be called by.
+    #[error(
+        "rollout `{0}`: use 1 to {ROLLOUT_ID_BYTES_MAX} letters, digits and `-`, not install…, \
+         catch-up… or …-back"
+    )]
+    RolloutId(String),
     /// Another rollout of the app goes on.
     #[error("rollout {id} to {path} goes on; wait for it, abort it, or supersede it (--supersede)")]
     UnderWay {
@@ -60,6 +66,20 @@ pub enum Refusal {
     /// No slot is held by this host.
     #[error("{0} holds no slot")]
     NoHolder(String),
+    /// Nobody holds the migration lock.
+    #[error("nobody migrates {0}: its lock is free")]
+    NoMigration(String),
+    /// The group does not know the app.
+    #[error("the group has nothing of an app called {0}; `rollinit rollout status` lists its apps")]
+    NoTrack(String),
+    /// A host is out for the app.
+    #[error("{host} is out for {app}; wait for it, or release its slot (rollinit locks)")]
+    Busy {
+        /// The app.
+        app: String,
+        /// The host.
+        host: String,
+    },
     /// All slots are taken.
     #[error("{}", wait_text(.holders, *.allowed))]
     Full {
