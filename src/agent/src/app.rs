@@ -10,14 +10,16 @@ use crate::closures::{self, Closures, Held, Planned};
 use crate::console::Console;
 use crate::convert;
 use crate::ec2::Ec2;
+use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::prober::Prober;
 use crate::standing::Standing;
 use crate::supervisor::Supervisor;
 use rollout::{
-    Admission, Effect, Event, Facts, Failure, Machine, Now, Record, Release, Request, Ticket, View,
+    Admission, Effect, Event, Facts, Failure, Machine, Now, Record, Release, Request, SwapPhase,
+    Ticket, View,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -51,8 +53,18 @@ pub struct Tools {
     pub standing: Standing,
     /// The instance that this host is; nothing on any other machine.
     pub ec2: Option<Ec2>,
+    /// The fleet that this host is in: set at the start, or once user-data said so.
+    pub fleet: OnceCell<Rc<Fleet>>,
     /// This boot.
     pub boot: String,
+}
+
+impl Tools {
+    /// The fleet that this host is in, if it is in one.
+    #[must_use]
+    pub fn fleet(&self) -> Option<Rc<Fleet>> {
+        self.fleet.get().cloned()
+    }
 }
 
 /// One app, as the rest of the agent sees it.
@@ -161,6 +173,14 @@ impl App {
     /// Looks at what is remembered and under way.
     pub fn look<T>(&self, at: impl FnOnce(&Machine) -> T) -> T {
         at(&self.machine.borrow())
+    }
+
+    /// How far the supervisor is with this swap, by what it last said.
+    #[must_use]
+    pub fn phase(&self, swap: &str) -> Option<SwapPhase> {
+        let view = self.view.borrow();
+        let known = view.as_ref()?.swap.as_ref().filter(|known| known.id == swap);
+        known.map(|known| known.phase)
     }
 
     /// When the gate of the swap under way opened, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -406,6 +426,7 @@ pub async fn until(wake_ns: Option<u64>) {
     }
 }
 
+mod around;
 mod words;
 mod work;
 

@@ -12,6 +12,7 @@ use toml::Spanned;
 
 pub mod cloud;
 pub mod credentials;
+pub mod fleet;
 pub mod system;
 pub mod user_data;
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub credentials: credentials::Credentials,
     /// That this host does what its user-data says.
     pub user_data: Option<user_data::UserData>,
+    /// The group that this host is a member of.
+    pub fleet: fleet::Fleet,
     /// What a swap of the system itself may take.
     pub system: system::System,
 }
@@ -75,6 +78,7 @@ struct File {
     system: system::SystemTable,
     #[serde(rename = "user-data")]
     user_data: Option<user_data::UserDataTable>,
+    fleet: Option<fleet::FleetTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -137,6 +141,8 @@ impl Config {
         let credentials = file.credentials.read();
         let credentials = credentials.map_err(|(span, error)| at(span.start, error))?;
         let system = file.system.read().map_err(|(span, error)| at(span.start, error))?;
+        let fleet = file.fleet.map(|table| table.read(user_data.is_some())).transpose();
+        let fleet = fleet.map_err(|(span, error)| at(span.start, error))?.unwrap_or_default();
         let fetch = file.fetch;
         let parallel = |value: Option<Spanned<u64>>| -> Result<Option<usize>, ConfigError> {
             let Some(value) = value else { return Ok(None) };
@@ -163,6 +169,7 @@ impl Config {
             cloud,
             credentials,
             user_data,
+            fleet,
             system,
         })
     }

@@ -19,6 +19,7 @@ mod convert;
 mod credentials;
 mod disk;
 mod ec2;
+mod fleet;
 mod ids;
 mod journal;
 mod limits;
@@ -139,8 +140,13 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             console: console::Console::new(options.is_host()),
             standing: standing::Standing::default(),
             ec2: config.cloud.as_ref().map(ec2::Ec2::new).transpose()?,
+            fleet: OnceCell::new(),
             boot: boot()?,
         });
+        if let Some(fleet) = fleet::Fleet::new(&config.fleet, tools.ec2.clone()) {
+            // Set here first, and before any swap goes on.
+            let _ = tools.fleet.set(Rc::new(fleet));
+        }
         // Before all that waits: services wait for their secrets.
         tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
         let (config_file, run) = (options.config.clone(), options.run.clone());

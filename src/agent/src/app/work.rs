@@ -1,6 +1,6 @@
 //! Effects with a ticket: each begun as a task of its own, each answered once.
 
-use super::{App, Begun, Input, Task, Tools, ended};
+use super::{App, Begun, Input, Task, Tools, around, ended};
 use crate::closures::{Brought, Closures, Planned};
 use crate::convert;
 use crate::limits::FETCH_REPORT_MS;
@@ -26,32 +26,31 @@ impl Task {
             Effect::Fetch { ticket, path, migration } => self.fetch(ticket, path, migration),
             Effect::Migrate { ticket, swap, program, closure, lease_ms } => {
                 let task = types::Task::Migrate;
-                self.run_task(ticket, Run { swap, task, program, closure, lease_ms });
+                let run = Run { swap, task, program, closure, lease_ms };
+                self.spawn(ticket, async move |tools, app| {
+                    around::migrate(&tools, &app, &run).await
+                });
             }
             Effect::Hook { ticket, swap, hook, program, closure, lease_ms } => {
                 let task = match hook {
                     HookKind::AfterSwitch => types::Task::AfterSwitch,
                     HookKind::OnRollback => types::Task::OnRollback,
                 };
-                self.run_task(ticket, Run { swap, task, program, closure, lease_ms });
+                let run = Run { swap, task, program, closure, lease_ms };
+                self.spawn(ticket, async move |tools, app| around::task(&tools, &app, &run).await);
             }
             Effect::Prepare { ticket, swap, closure } => {
-                self.verb(ticket, async move |tools, app| {
-                    tools
-                        .supervisor
-                        .ask(async |client| client.prepare(app, &closure, &swap).await)
-                        .await
+                self.spawn(ticket, async move |tools, app| {
+                    around::prepare(&tools, &app, &swap, &closure).await
                 });
             }
-            Effect::Admit { ticket, swap } => self.verb(ticket, async move |tools, app| {
-                tools.supervisor.ask(async |client| client.admit(app, &swap).await).await
-            }),
-            Effect::Retire { ticket, swap } => self.verb(ticket, async move |tools, app| {
-                tools.supervisor.ask(async |client| client.retire(app, &swap).await).await
-            }),
-            Effect::Abandon { ticket, swap } => self.verb(ticket, async move |tools, app| {
-                tools.supervisor.ask(async |client| client.abandon(app, &swap).await).await
-            }),
+            Effect::Admit { ticket, swap } => {
+                self.spawn(ticket, async move |tools, app| around::admit(&tools, &app, &swap).await)
+            }
+            Effect::Retire { ticket, swap } => self
+                .spawn(ticket, async move |tools, app| around::retire(&tools, &app, &swap).await),
+            Effect::Abandon { ticket, swap } => self
+                .spawn(ticket, async move |tools, app| around::abandon(&tools, &app, &swap).await),
             Effect::Probe { ticket, target, health } => {
                 self.spawn(ticket, async move |tools, _| {
                     Ok(Answer::Probed(probe(&tools, target, &health).await))
@@ -83,27 +82,6 @@ impl Task {
             let _ = app.inbox.send(Input::event(ended(ticket, answer))).await;
         });
         self.begun.insert(ticket, Begun::Task(task.abort_handle()));
-    }
-
-    /// A verb of the supervisor that answers with the app.
-    fn verb(
-        &mut self,
-        ticket: Ticket,
-        ask: impl AsyncFnOnce(&Tools, &str) -> Result<types::AppView, control::Error> + 'static,
-    ) {
-        self.spawn(ticket, async move |tools, app| {
-            let answer = ask(&tools, &app.name).await;
-            answer.map(|view| Answer::App(convert::view(&view.app))).map_err(|error| failed(&error))
-        });
-    }
-
-    fn run_task(&mut self, ticket: Ticket, run: Run) {
-        self.spawn(ticket, async move |tools, app| {
-            let end = tools.supervisor.run(&app.name, &run).await;
-            let end = end.map_err(|error| failed(&error))?;
-            let (exit, signal, lease_ended) = (end.exit, end.signal, end.lease_ended);
-            Ok(Answer::Ended { exit, signal, lease_ended })
-        });
     }
 
     fn plan(&mut self, ticket: Ticket, path: String) {
@@ -221,7 +199,7 @@ async fn probe(tools: &Tools, target: ProbeTarget, health: &Health) -> ProbeResu
 }
 
 /// A no of the supervisor. Only a program that cannot be started is the release's own fault.
-fn failed(error: &control::Error) -> Failure {
+pub(super) fn failed(error: &control::Error) -> Failure {
     let fault = match error {
         control::Error::StartFailed { .. } => Fault::Release,
         _ => Fault::Host,

@@ -367,13 +367,6 @@ impl Member {
         !group.holders.is_empty() || group.apps.values().any(|track| track.rollout.is_some())
     }
 
-    /// The id of the swap that goes under a slot.
-    #[must_use]
-    pub fn swap_id(slot: &Holder) -> String {
-        let kind = if slot.rollout.is_empty() { "catch-up" } else { &slot.rollout };
-        format!("{kind}-{}", slot.fence)
-    }
-
     /// Begins a write of the changed record.
     fn write(&mut self, change: impl FnOnce(&mut Group)) {
         let Some((group, token)) = &self.group else { return };

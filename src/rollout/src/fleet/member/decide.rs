@@ -2,10 +2,8 @@
 
 use super::super::group::{How, Track};
 use super::super::refusal::Refusal;
+use super::super::swap_id::SwapId;
 use super::{AppWord, Effect, Fetch, Group, Holder, Local, LocalSwap, Member, Stop};
-
-/// What a swap of a first release is called, before its number.
-const INSTALL: &str = "install";
 
 impl Member {
     /// Does the next thing that follows from the record and from this host.
@@ -37,7 +35,7 @@ impl Member {
     /// This host has a slot.
     fn hold(&mut self, group: &Group, slot: &Holder) {
         let Some(local) = self.local.get(&slot.app).cloned() else { return };
-        let id = Self::swap_id(slot);
+        let id = SwapId::of_slot(slot);
         let called_for = is_called_for(group, slot);
         match &local.swap {
             LocalSwap::Running { id: running, switched } if *running == id => {
@@ -170,7 +168,7 @@ impl Member {
     fn install(&mut self, local: &Local, path: &str) {
         let app = local.app.as_str();
         if let LocalSwap::Ended { id, stop } = &local.swap {
-            let is_ours = id.starts_with(INSTALL) && self.asked.get(app) == Some(id);
+            let is_ours = SwapId::of(id) == SwapId::Install && self.asked.get(app) == Some(id);
             if is_ours && *stop != Stop::Committed {
                 let reason = match stop {
                     Stop::Failed(reason) => reason.clone(),
@@ -184,7 +182,7 @@ impl Member {
             return;
         }
         self.installs += 1;
-        let id = format!("{INSTALL}-{}-{}", self.now.wall_ms, self.installs);
+        let id = SwapId::of_install(self.now.wall_ms, self.installs);
         self.begin(app, path, id, 0);
     }
 

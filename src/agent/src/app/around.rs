@@ -1,0 +1,91 @@
+//! What stands around the supervisor's verbs in a swap, in the order in which it is done.
+//!
+//! ```text
+//!  migrate   fence · migration lock ∋ run
+//!  prepare   fence · [balancer: this host leaves] · supervisor
+//!  admit     fence · supervisor · [balancer: it comes back]
+//!  retire    fence · supervisor
+//!  abandon   supervisor · [balancer: it comes back]
+//! ```
+//!
+//! Each line is repeated from its begin after a death of the agent, so all that stands in it bears
+//! repetition. The fence is that of the fleet: whether this host may still do that. A way back is
+//! asked of nobody.
+
+use super::work::failed;
+use super::{App, Tools};
+use crate::convert;
+use crate::fleet::Before;
+use crate::supervisor::Run;
+use control::client::{CallError, Client};
+use control::types::AppView;
+use rollout::fleet::SwapId;
+use rollout::{Answer, Failure, Fault, SwapPhase};
+
+/// The migration of a swap.
+pub async fn migrate(tools: &Tools, app: &App, run: &Run) -> Result<Answer, Failure> {
+    fence(tools, app, &run.swap, Before::Users).await?;
+    task(tools, app, run).await
+}
+
+/// A program of the app beside it.
+pub async fn task(tools: &Tools, app: &App, run: &Run) -> Result<Answer, Failure> {
+    let end = tools.supervisor.run(&app.name, run).await.map_err(|error| failed(&error))?;
+    let (exit, signal, lease_ended) = (end.exit, end.signal, end.lease_ended);
+    Ok(Answer::Ended { exit, signal, lease_ended })
+}
+
+/// The candidate starts; with the strategy `restart` the old version ends here.
+pub async fn prepare(
+    tools: &Tools,
+    app: &App,
+    swap: &str,
+    closure: &str,
+) -> Result<Answer, Failure> {
+    fence(tools, app, swap, Before::Users).await?;
+    verb(tools, async |client| client.prepare(&app.name, closure, swap).await).await
+}
+
+/// The switch.
+pub async fn admit(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
+    fence(tools, app, swap, Before::Users).await?;
+    verb(tools, async |client| client.admit(&app.name, swap).await).await
+}
+
+/// The old version goes, and with it the way back.
+pub async fn retire(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
+    // One that was told to go before this agent was started is gone.
+    if app.phase(swap) != Some(SwapPhase::Retiring) {
+        fence(tools, app, swap, Before::NoReturn).await?;
+    }
+    verb(tools, async |client| client.retire(&app.name, swap).await).await
+}
+
+/// The way back.
+pub async fn abandon(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
+    verb(tools, async |client| client.abandon(&app.name, swap).await).await
+}
+
+/// Whether this host may: in a fleet the ledger says so.
+async fn fence(tools: &Tools, app: &App, swap: &str, before: Before) -> Result<(), Failure> {
+    if let Some(fleet) = tools.fleet() {
+        return fleet.may(&app.name, swap, before).await;
+    }
+    match SwapId::of(swap) {
+        SwapId::Slot { .. } => Err(Failure {
+            fault: Fault::Host,
+            reason: format!("swap {swap} goes under a slot of a fleet that this host is not in"),
+            cure: vec!["write ledger and group into [fleet] of agent.toml".to_owned()],
+        }),
+        SwapId::Install | SwapId::Back | SwapId::Hand => Ok(()),
+    }
+}
+
+/// A verb of the supervisor that answers with the app.
+async fn verb(
+    tools: &Tools,
+    ask: impl AsyncFn(&mut Client) -> Result<AppView, CallError>,
+) -> Result<Answer, Failure> {
+    let answer = tools.supervisor.ask(ask).await;
+    answer.map(|view| Answer::App(convert::view(&view.app))).map_err(|error| failed(&error))
+}

@@ -1,0 +1,128 @@
+//! This host's part in its fleet: the shell around [`rollout::fleet::Member`].
+//!
+//! The member decides, from the group's record and from what runs here; what it says is carried out
+//! in [`task`]. Between the two stands nothing that a restart of the agent would lose: the record is
+//! on the ledger, swaps are in the journal.
+//!
+//! Before a step of a swap that others see, the record is read once more ([`Fleet::may`]): a host
+//! whose slot was taken away stops there.
+
+mod fence;
+mod records;
+
+use crate::config;
+use crate::ec2::Ec2;
+use ledger::{Address, Engine};
+use rollout::LedgerError;
+use rollout::fleet::{Group, Status};
+use std::cell::RefCell;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+pub use fence::Before;
+
+/// Until the metadata service is asked again who this host is.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// This host's part in its fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    group: String,
+    /// As it is written, for people.
+    ledger: String,
+    address: Address,
+    named: Option<String>,
+    ec2: Option<Ec2>,
+    host: OnceCell<String>,
+    engine: OnceCell<Engine>,
+    /// The hosts of the group that live, each with what it last said.
+    members: RefCell<Vec<Status>>,
+    /// The group's record as it was last seen.
+    seen: RefCell<Option<Group>>,
+}
+
+impl Fleet {
+    /// The host's part, if ledger and group are both known. Asks nobody yet.
+    #[must_use]
+    pub fn new(settings: &config::fleet::Fleet, ec2: Option<Ec2>) -> Option<Self> {
+        let (ledger, group) = (settings.ledger.clone()?, settings.group.clone()?);
+        // Checked when the configuration was read.
+        let address = ledger.parse().ok()?;
+        Some(Self {
+            group,
+            ledger,
+            address,
+            named: settings.host.clone(),
+            ec2,
+            host: OnceCell::new(),
+            engine: OnceCell::new(),
+            members: RefCell::default(),
+            seen: RefCell::default(),
+        })
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The ledger's address, as it is written.
+    #[must_use]
+    pub fn ledger(&self) -> &str {
+        &self.ledger
+    }
+
+    /// What this host is called in its group: as configured, or its instance id, or its host name.
+    /// Returns once that is known.
+    pub async fn host(&self) -> &str {
+        let find = || async {
+            let Some(ec2) = self.ec2.as_ref().filter(|_| self.named.is_none()) else {
+                return self.named.clone().unwrap_or_else(host_name);
+            };
+            let mut is_said = false;
+            loop {
+                match ec2.imds.identity().await {
+                    Ok(identity) => return identity.instance_id,
+                    Err(error) if !is_said => {
+                        tracing::warn!("the fleet waits for this instance's id: {error}");
+                        is_said = true;
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        self.host.get_or_init(find).await
+    }
+
+    /// The engine that keeps the records, for whoever keeps more there.
+    ///
+    /// # Errors
+    /// It cannot be opened: a file that its address names cannot be read.
+    pub async fn engine(&self) -> Result<&Engine, LedgerError> {
+        let aws = self.ec2.as_ref().map(|ec2| &ec2.aws);
+        self.engine.get_or_try_init(async || Engine::open(&self.address, aws)).await
+    }
+
+    /// The hosts of the group that live, each with what it last said.
+    #[must_use]
+    pub fn members(&self) -> Vec<Status> {
+        self.members.borrow().clone()
+    }
+
+    /// The group's record as this host last saw it; none before the first answer, or while there is
+    /// none.
+    #[must_use]
+    pub fn seen(&self) -> Option<Group> {
+        self.seen.borrow().clone()
+    }
+}
+
+/// The kernel's name of this host.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let is_letter = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');
+    let name: String = name.trim().chars().filter(is_letter).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
