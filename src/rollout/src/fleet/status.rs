@@ -17,6 +17,9 @@ pub struct Status {
     pub wall_ms: u64,
     /// Its apps, by name.
     pub apps: BTreeMap<String, AppStatus>,
+    /// Where it serves its store to the group: `ADDRESS:PORT`. The agent writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// What a newer release of rollinit keeps here.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
