@@ -1,5 +1,7 @@
 //! Auto Scaling: in which group an instance is, and the hooks that wait for it.
 
+mod absence;
+
 use crate::aws::Aws;
 use crate::endpoint::Service;
 use crate::error::Result;

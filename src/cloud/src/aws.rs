@@ -10,7 +10,7 @@ use crate::imds::Imds;
 use crate::limits;
 use crate::retry::rest;
 use crate::sign::{Scope, Unsigned, sign};
-use crate::{auto_scaling::AutoScaling, ec2::Ec2, s3::S3, ssm::Ssm};
+use crate::{auto_scaling::AutoScaling, dynamodb::DynamoDb, ec2::Ec2, elb::Elb, s3::S3, ssm::Ssm};
 use aws_credential_types::Credentials;
 use refusal::Verdict;
 use reqwest::Method;
@@ -59,7 +59,7 @@ pub struct Aws(Arc<Inner>);
 struct Inner {
     options: Options,
     imds: Imds,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     client: AwsClient,
     region: OnceLock<String>,
     /// How far AWS's clock is before ours (or behind: the sign), as it told; in seconds.
@@ -88,8 +88,12 @@ pub(crate) struct Call<'a> {
 /// What a try came to.
 enum Try {
     Done(Answer),
-    /// It may work another time; the text is for the last one.
+    /// It was surely not carried out, and may be another time; the text is for the last one.
     Passing(String),
+    /// It may work another time, and may have been carried out.
+    Unclear(String),
+    /// AWS failed over it; the same.
+    Broken(Fault),
     /// AWS is there and out of breath.
     Throttled(Fault),
 }
@@ -105,10 +109,29 @@ impl Aws {
     /// Asks nobody yet. `imds` gives region and credentials that the options leave open.
     #[must_use]
     pub fn new(options: Options, imds: Imds) -> Self {
-        let keeper = Keeper::new(options.credentials.clone(), imds.clone());
+        let keeper = Arc::new(Keeper::new(options.credentials.clone(), imds.clone()));
+        Self::with(options, imds, keeper)
+    }
+
+    fn with(options: Options, imds: Imds, keeper: Arc<Keeper>) -> Self {
         let client = AwsClient::new(options.proxy.clone());
         let (region, skew_s) = (OnceLock::new(), Mutex::new(0));
         Self(Arc::new(Inner { options, imds, keeper, client, region, skew_s }))
+    }
+
+    /// The same identity in another region, or at another endpoint (`http://HOST:PORT`, for all
+    /// services); nothing: as here. Credentials are kept together.
+    #[must_use]
+    pub fn at(&self, region: Option<&str>, endpoint: Option<&str>) -> Self {
+        let mut options = self.0.options.clone();
+        if region.is_some() {
+            options.region = region.map(str::to_owned);
+        }
+        if let Some(url) = endpoint {
+            let any = Some(url.trim_end_matches('/').to_owned());
+            options.endpoints = Endpoints { any, ..Endpoints::default() };
+        }
+        Self::with(options, self.0.imds.clone(), Arc::clone(&self.0.keeper))
     }
 
     /// Objects.
@@ -133,6 +156,18 @@ impl Aws {
     #[must_use]
     pub fn auto_scaling(&self) -> AutoScaling<'_> {
         AutoScaling(self)
+    }
+
+    /// Load balancers.
+    #[must_use]
+    pub fn elb(&self) -> Elb<'_> {
+        Elb(self)
+    }
+
+    /// Tables of items.
+    #[must_use]
+    pub fn dynamodb(&self) -> DynamoDb<'_> {
+        DynamoDb(self)
     }
 
     /// The region that calls go to.
@@ -166,6 +201,16 @@ impl Aws {
 
     /// Makes a call, over all tries. The answer is one of success, or one of `kept`.
     pub(crate) async fn call(&self, call: &Call<'_>, kept: &[u16]) -> Result<Answer> {
+        self.tried(call, kept, false).await
+    }
+
+    /// As [`Aws::call`], for what must not happen twice: once nobody can tell whether it was
+    /// carried out, it ends with [`Fault::Unclear`] and is not tried again.
+    pub(crate) async fn call_once(&self, call: &Call<'_>, kept: &[u16]) -> Result<Answer> {
+        self.tried(call, kept, true).await
+    }
+
+    async fn tried(&self, call: &Call<'_>, kept: &[u16], is_once: bool) -> Result<Answer> {
         let failed = |fault| Error::new(call.name, &call.object, fault);
         let region = match &call.region {
             Some(region) => region.clone(),
@@ -179,10 +224,18 @@ impl Aws {
             tries += 1;
             let credentials = self.0.keeper.get().await.map_err(|error| failed(error.fault))?;
             let tried = self.try_once(call, &url, &region, &credentials, kept, &mut mended).await;
-            let fault = match tried.map_err(failed)? {
-                Try::Done(answer) => return Ok(answer),
-                Try::Throttled(fault) => fault,
-                Try::Passing(last) => Fault::Unreachable { address: url.clone(), tries, last },
+            let unclear = |last: &dyn ToString| Err(failed(Fault::Unclear(last.to_string())));
+            let fault = match tried {
+                Ok(Try::Done(answer)) => return Ok(answer),
+                Ok(Try::Unclear(last)) if is_once => return unclear(&last),
+                Ok(Try::Broken(fault)) | Err(fault @ Fault::TooLarge(_)) if is_once => {
+                    return unclear(&fault);
+                }
+                Err(fault) => return Err(failed(fault)),
+                Ok(Try::Throttled(fault) | Try::Broken(fault)) => fault,
+                Ok(Try::Passing(last) | Try::Unclear(last)) => {
+                    Fault::Unreachable { address: url.clone(), tries, last }
+                }
             };
             if tries >= most {
                 return Err(failed(fault));
@@ -206,6 +259,10 @@ impl Aws {
             Err(Broken::TooLarge(limit)) => return Err(Fault::TooLarge(limit)),
             Err(Broken::Transport(last)) => {
                 self.0.client.forget();
+                return Ok(Try::Unclear(last));
+            }
+            Err(Broken::Unsent(last)) => {
+                self.0.client.forget();
                 let is_unrooted = url.starts_with("https:") && !crate::http::has_roots();
                 let why =
                     if is_unrooted { "; no root certificates: set SSL_CERT_FILE" } else { "" };
@@ -217,6 +274,7 @@ impl Aws {
         }
         match refusal::judge(call.name, &answer) {
             Verdict::Throttled(fault) => Ok(Try::Throttled(fault)),
+            Verdict::Broken(fault) => Ok(Try::Broken(fault)),
             Verdict::Final(fault) => Err(fault),
             Verdict::Clock(fault) => {
                 if std::mem::replace(&mut mended.clock, true) || !self.set_clock(&answer) {
@@ -280,6 +338,7 @@ impl Aws {
 /// The error of an answer that was kept and is none of success.
 pub(crate) fn refused(name: &'static str, object: &str, answer: &Answer) -> Error {
     let (Verdict::Throttled(fault)
+    | Verdict::Broken(fault)
     | Verdict::Clock(fault)
     | Verdict::Credentials(fault)
     | Verdict::Final(fault)) = refusal::judge(name, answer);

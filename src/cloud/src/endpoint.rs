@@ -13,11 +13,16 @@ pub enum Service {
     Ssm,
     /// Groups of instances.
     AutoScaling,
+    /// Tables of items.
+    DynamoDb,
+    /// Load balancers.
+    Elb,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::S3, Self::Ec2, Self::Ssm, Self::AutoScaling];
+    pub const ALL: [Self; 6] =
+        [Self::S3, Self::Ec2, Self::Ssm, Self::AutoScaling, Self::DynamoDb, Self::Elb];
 
     /// Its name in signatures, host names and configuration.
     #[must_use]
@@ -27,6 +32,8 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Ssm => "ssm",
             Self::AutoScaling => "autoscaling",
+            Self::DynamoDb => "dynamodb",
+            Self::Elb => "elasticloadbalancing",
         }
     }
 
@@ -37,6 +44,8 @@ impl Service {
             Self::Ec2 => "AWS_ENDPOINT_URL_EC2",
             Self::Ssm => "AWS_ENDPOINT_URL_SSM",
             Self::AutoScaling => "AWS_ENDPOINT_URL_AUTO_SCALING",
+            Self::DynamoDb => "AWS_ENDPOINT_URL_DYNAMODB",
+            Self::Elb => "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2",
         }
     }
 }

@@ -30,6 +30,9 @@ pub enum Fault {
         /// What the last try said.
         last: String,
     },
+    /// Nobody can tell whether it was carried out, and it must not happen twice.
+    #[error("no answer that counts: {0}; it may have been carried out, so look at it again")]
+    Unclear(String),
     /// The metadata service answers nobody.
     #[error("the metadata service refuses ({status}): {cure}")]
     Metadata {

@@ -32,7 +32,9 @@ impl Answer {
 /// An exchange without an answer.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// It may work another time.
+    /// There was no connection: it was not even asked.
+    Unsent(String),
+    /// No answer, or half of one.
     Transport(String),
     /// More than that many bytes.
     TooLarge(usize),
@@ -40,7 +42,10 @@ pub(crate) enum Broken {
 
 /// Sends, and reads the answer up to `limit` bytes.
 pub(crate) async fn exchange(request: RequestBuilder, limit: usize) -> Result<Answer, Broken> {
-    let transport = |error: reqwest::Error| Broken::Transport(reason(&error));
+    let transport = |error: reqwest::Error| {
+        let text = reason(&error);
+        if error.is_connect() { Broken::Unsent(text) } else { Broken::Transport(text) }
+    };
     let mut response = request.send().await.map_err(transport)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let mut body = Vec::new();

@@ -310,7 +310,7 @@ impl Imds {
         match exchange(request, limit).await {
             Ok(answer) => Ok(answer),
             Err(Broken::TooLarge(limit)) => Err(Miss::Final(Fault::TooLarge(limit))),
-            Err(Broken::Transport(last)) => {
+            Err(Broken::Transport(last) | Broken::Unsent(last)) => {
                 // A token is that of one endpoint; the next try goes to the next one.
                 let mut session = self.session();
                 session.endpoint = (session.endpoint + 1) % self.0.options.endpoints.len();

@@ -11,7 +11,9 @@
 pub mod auto_scaling;
 mod aws;
 mod credentials;
+pub mod dynamodb;
 pub mod ec2;
+pub mod elb;
 mod endpoint;
 mod error;
 mod http;

@@ -1,4 +1,4 @@
-//! The query protocol of EC2 and Auto Scaling: a form in, XML out.
+//! The query protocol of EC2, Auto Scaling and load balancers: a form in, XML out.
 
 use crate::aws::{Aws, Call};
 use crate::endpoint::Service;
@@ -20,7 +20,11 @@ impl Query {
     /// `name` is as IAM names it: the action is what follows the colon.
     pub fn new(service: Service, name: &'static str, object: impl Into<String>) -> Self {
         let action = name.split_once(':').map_or(name, |(_, action)| action);
-        let version = if service == Service::Ec2 { "2016-11-15" } else { "2011-01-01" };
+        let version = match service {
+            Service::Ec2 => "2016-11-15",
+            Service::Elb => "2015-12-01",
+            _ => "2011-01-01",
+        };
         let fields = vec![
             ("Action".to_owned(), action.to_owned()),
             ("Version".to_owned(), version.to_owned()),

@@ -87,6 +87,23 @@ const NOT_FOUND: u16 = 404;
 /// Another region has the bucket, and the answer says which.
 const ELSEWHERE: [u16; 2] = [301, 400];
 
+/// A request about a bucket, before it is known in which region that is.
+pub(crate) struct Request<'a> {
+    /// As IAM names it.
+    pub name: &'static str,
+    pub method: Method,
+    /// Which object; or, of the bucket itself, with an empty key.
+    pub address: &'a ObjectAddress,
+    /// What follows the path: `?list-type=2`, or nothing.
+    pub query: String,
+    pub headers: Vec<(String, String)>,
+    pub body: &'a [u8],
+    /// Bytes of the answer.
+    pub limit: usize,
+    /// Whether it must not happen twice.
+    pub is_once: bool,
+}
+
 impl S3<'_> {
     /// The object, if it has at most `limit` bytes; or [`Found::Unchanged`] if it still has the
     /// ETag `known`. Needs `s3:GetObject`, and `s3:ListBucket` to tell a missing one from a
@@ -121,39 +138,66 @@ impl S3<'_> {
         known: Option<&str>,
     ) -> Result<Answer> {
         const NAME: &str = "s3:GetObject";
+        let headers = known.map(|etag| ("if-none-match".to_owned(), etag.to_owned()));
+        let is_get = method == Method::GET;
+        let request = Request {
+            name: NAME,
+            method,
+            address,
+            query: String::new(),
+            headers: headers.into_iter().collect(),
+            body: &[],
+            limit: limit.max(crate::limits::METADATA_BYTES_MAX),
+            is_once: false,
+        };
+        let answer = self.send(&request, &[NOT_MODIFIED, NOT_FOUND]).await?;
+        if answer.status < 300 && answer.body.len() > limit && is_get {
+            return Err(Error::new(NAME, address.to_string(), Fault::TooLarge(limit)));
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request to where its bucket is. The answer is one of success, or one of `kept`.
+    pub(crate) async fn send(&self, request: &Request<'_>, kept: &[u16]) -> Result<Answer> {
+        let address = request.address;
         let mut region = match &address.region {
             Some(region) => region.clone(),
             None => self.0.region().await?,
         };
-        let headers = known.map(|etag| ("if-none-match".to_owned(), etag.to_owned()));
-        let headers: Vec<_> = headers.into_iter().collect();
-        let mut is_moved = false;
+        // Once it is known that no other region is meant, a refusal is judged like others.
+        let mut may_move = true;
         loop {
             let url = self.0.endpoints().object_url(&address.bucket, &address.key, &region);
             let call = Call {
                 service: Service::S3,
-                name: NAME,
+                name: request.name,
                 object: address.to_string(),
-                method: method.clone(),
-                url: Some(url),
+                method: request.method.clone(),
+                url: Some(format!("{url}{}", request.query)),
                 region: Some(region.clone()),
-                headers: headers.clone(),
-                body: &[],
-                limit: limit.max(crate::limits::METADATA_BYTES_MAX),
+                headers: request.headers.clone(),
+                body: request.body,
+                limit: request.limit,
             };
-            let kept = [NOT_MODIFIED, NOT_FOUND, ELSEWHERE[0], ELSEWHERE[1]];
-            let answer = self.0.call(&call, &kept).await?;
-            if answer.status < 300 && answer.body.len() > limit && method == Method::GET {
-                return Err(Error::new(NAME, address.to_string(), Fault::TooLarge(limit)));
-            }
-            if !ELSEWHERE.contains(&answer.status) {
+            let moves: &[u16] = if may_move { &ELSEWHERE } else { &[] };
+            let kept = [kept, moves].concat();
+            let answer = if request.is_once {
+                self.0.call_once(&call, &kept).await?
+            } else {
+                self.0.call(&call, &kept).await?
+            };
+            if !moves.contains(&answer.status) {
                 return Ok(answer);
             }
             match answer.header("x-amz-bucket-region") {
-                Some(other) if other != region && !is_moved => region = other.to_owned(),
-                _ => return Err(crate::aws::refused(NAME, &address.to_string(), &answer)),
+                Some(other) if other != region => region = other.to_owned(),
+                _ if answer.status == 301 => {
+                    let object = address.to_string();
+                    return Err(crate::aws::refused(request.name, &object, &answer));
+                }
+                _ => {}
             }
-            is_moved = true;
+            may_move = false;
         }
     }
 }
@@ -169,6 +213,12 @@ fn read(answer: Answer) -> Found {
         }
     }
 }
+
+mod list;
+mod put;
+
+pub use list::Listed;
+pub use put::{Put, PutCondition};
 
 #[cfg(test)]
 mod tests;

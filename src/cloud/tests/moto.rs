@@ -6,8 +6,9 @@
 #![allow(clippy::unwrap_used)] // A panic is the test's verdict.
 
 use cloud::auto_scaling::{HookResult, TERMINATING};
+use cloud::dynamodb::{Attribute, Condition, Item, Prefix};
 use cloud::ec2::Filter;
-use cloud::s3::{Found, ObjectAddress};
+use cloud::s3::{Found, ObjectAddress, Put, PutCondition};
 use cloud::{Aws, Credentials, Endpoints, Fault, Imds, Options, Source};
 use qemu_tests::aws::{Moto, REGION};
 use std::time::Duration;
@@ -70,6 +71,72 @@ async fn objects_and_parameters() {
     let sealed = aws.ssm().parameters(&["/web/1"], false).await.unwrap();
     assert_ne!(sealed.found[0].value.expose(), "v1", "it was asked for without decryption");
     assert!(!format!("{parameters:?}").contains("v0 again"));
+}
+
+/// Writes happen under their condition only, on both services; listings go over all pages.
+#[tokio::test]
+async fn writes_under_a_condition() {
+    let moto = Moto::start().unwrap();
+    moto.python(
+        "s3 = client('s3')\n\
+         s3.create_bucket(Bucket='fleet', \
+         CreateBucketConfiguration=dict(LocationConstraint='eu-central-1'))\n\
+         for n in range(1_003): s3.put_object(Bucket='fleet', Key=f'many/{n:04}', Body=b'')\n\
+         key = [dict(AttributeName=n, KeyType=t) for n, t in [('a', 'HASH'), ('b', 'RANGE')]]\n\
+         kinds = [dict(AttributeName=n, AttributeType='S') for n in 'ab']\n\
+         client('dynamodb').create_table(TableName='fleet', KeySchema=key, \
+         AttributeDefinitions=kinds, BillingMode='PAY_PER_REQUEST')",
+    )
+    .unwrap();
+    let aws = aws(&moto, fixed("AKIA", "secret"));
+
+    let address = ObjectAddress::parse("s3://fleet/groups/prod:a@b/record").unwrap();
+    let put = async |bytes: &'static [u8], condition: PutCondition<'_>| {
+        aws.s3().put(&address, bytes, &condition).await.unwrap()
+    };
+    assert_eq!(put(b"0", PutCondition::Unchanged("\"1\"")).await, Put::Otherwise);
+    let Put::Written(first) = put(b"1", PutCondition::Absent).await else { panic!("it is new") };
+    assert_eq!(put(b"2", PutCondition::Absent).await, Put::Otherwise);
+    let Put::Written(second) = put(b"2", PutCondition::Unchanged(&first)).await else {
+        panic!("it is unchanged")
+    };
+    assert_eq!(put(b"3", PutCondition::Unchanged(&first)).await, Put::Otherwise);
+    let found = aws.s3().get(&address, 10, None).await.unwrap();
+    assert!(matches!(found, Found::Object(it) if it.bytes == b"2" && it.etag == Some(second)));
+    let many = ObjectAddress { key: "many/".to_owned(), ..address.clone() };
+    let listed = aws.s3().list(&many, 2_000).await.unwrap();
+    assert_eq!((listed.len(), listed[1_002].key.as_str()), (1_003, "many/1002"));
+    let error = aws.s3().list(&many, 1_002).await.unwrap_err().to_string();
+    assert!(error.contains("more than 1002 objects"), "{error}");
+    let nowhere = ObjectAddress { bucket: "nowhere".to_owned(), ..address.clone() };
+    let error = aws.s3().put(&nowhere, b"", &PutCondition::Absent).await.unwrap_err();
+    assert!(error.is_missing(), "{error}");
+
+    let text = |text: &str| Attribute::Text(text.to_owned());
+    let key = |sort: &str| Item::from([("a".to_owned(), text("p")), ("b".to_owned(), text(sort))]);
+    let large = Attribute::Bytes(vec![7; 300 * 1024]);
+    for number in 0..5 {
+        let mut item = key(&format!("x/{number}"));
+        item.insert("value".to_owned(), large.clone());
+        item.insert("version".to_owned(), text("1"));
+        assert!(aws.dynamodb().put("fleet", &item, &Condition::Absent("b")).await.unwrap());
+        assert!(!aws.dynamodb().put("fleet", &item, &Condition::Absent("b")).await.unwrap());
+        let other = Condition::Equals("version", "2");
+        assert!(!aws.dynamodb().put("fleet", &item, &other).await.unwrap());
+        let same = Condition::Equals("version", "1");
+        assert!(aws.dynamodb().put("fleet", &item, &same).await.unwrap());
+    }
+    let found = aws.dynamodb().get("fleet", &key("x/3")).await.unwrap().unwrap();
+    assert_eq!(found["value"], large);
+    assert_eq!(aws.dynamodb().get("fleet", &key("y")).await.unwrap(), None);
+    // Two pages: one has a mebibyte at most.
+    let prefix = Prefix { partition: ("a", "p"), sort: ("b", "x/") };
+    assert_eq!(aws.dynamodb().query("fleet", prefix, 5).await.unwrap().len(), 5);
+    let error = aws.dynamodb().query("fleet", prefix, 4).await.unwrap_err().to_string();
+    assert!(error.contains("more than 4 items"), "{error}");
+    let table = aws.dynamodb().table("fleet").await.unwrap();
+    assert_eq!((table.status.as_str(), table.key), ("ACTIVE", vec!["a".into(), "b".into()]));
+    assert!(aws.dynamodb().get("nowhere", &key("x")).await.unwrap_err().is_missing());
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used)] // A panic is the test's verdict.
 
 use cloud::ec2::Filter;
-use cloud::s3::{Found, ObjectAddress};
+use cloud::s3::{Found, ObjectAddress, Put, PutCondition};
 use cloud::{Aws, Credentials, Endpoints, Fault, Imds, Options, Proxy, Source};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -103,6 +103,37 @@ async fn what_passes_is_asked_again_and_not_for_ever() {
     let script = vec![answer(400, "", &error("InvalidParameterValue"))];
     let (found, asked) = against(script, call).await;
     assert!(found.is_err() && asked.len() == 1, "what does not pass is asked once");
+}
+
+/// What must not happen twice is not tried again once it may have been carried out; what AWS says
+/// that it did not do is.
+#[tokio::test]
+async fn a_write_whose_end_is_unclear_is_not_repeated() {
+    let address = ObjectAddress::parse("s3://fleet/record").unwrap();
+    let call =
+        async |url| aws(options(Some(url))).s3().put(&address, b"x", &PutCondition::Absent).await;
+    let written = || answer(200, "ETag: \"1\"\r\n", "");
+    let cut = || "HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\n".to_owned();
+    for (script, what) in [
+        (vec![String::new()], "no answer"),
+        (vec![cut()], "half an answer"),
+        (vec![answer(500, "", &error("InternalError"))], "500"),
+        (vec![answer(503, "", "")], "503 without a word"),
+        (vec![answer(200, "", "")], "no ETag"),
+    ] {
+        let (ended, _) = against(script, call).await;
+        let fault = ended.unwrap_err().fault;
+        assert!(matches!(fault, Fault::Unclear(_)), "{what}: {fault}");
+    }
+    let script = vec![answer(503, "", &error("SlowDown")), answer(412, "", ""), written()];
+    let (ended, asked) = against(script[..2].to_vec(), call).await;
+    assert_eq!(ended.unwrap(), Put::Otherwise);
+    assert_eq!(header(&asked[1], "if-none-match"), "*");
+    // Keys that ended are S3's 400, which might as well be about the region.
+    let expired = answer(400, "", &error("ExpiredToken"));
+    let script = vec![expired.clone(), expired, script[2].clone()];
+    let (ended, _) = against(script, call).await;
+    assert_eq!(ended.unwrap(), Put::Written("\"1\"".to_owned()));
 }
 
 /// A host whose clock is years off still gets through: AWS tells the time.

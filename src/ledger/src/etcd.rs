@@ -192,6 +192,17 @@ impl Etcd {
         Ok(Some(pass.to_owned()))
     }
 
+    /// Whether it answers, to this user.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) async fn probe(&self) -> Result<String, LedgerError> {
+        // Beside all keys of ours, and within the same rights.
+        let body = json!({ "key": self.encoded("~probe") });
+        self.range("probe", &body).await?;
+        Ok(format!("{} answers with a quorum", self.name()))
+    }
+
     async fn range(&self, step: &str, body: &Value) -> Result<Vec<(String, Entry)>, LedgerError> {
         let cure = "ask again";
         let answer = match self.call(step, "/v3/kv/range", body).await {

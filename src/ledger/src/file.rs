@@ -120,6 +120,21 @@ impl Folder {
         Ok(())
     }
 
+    /// Whether the folder is there and can be written to.
+    ///
+    /// # Errors
+    /// It is not, or cannot be.
+    pub(crate) async fn probe(&self) -> Result<String, LedgerError> {
+        self.aside(|own| {
+            let failed = |error: std::io::Error| own.failed("probe", "the lock", error);
+            fs::create_dir_all(&own.folder).map_err(failed)?;
+            let lock = File::create(own.folder.join(LOCK)).map_err(failed)?;
+            lock.lock().map_err(failed)?;
+            Ok(format!("{} can be written to, for one host", own.name()))
+        })
+        .await
+    }
+
     /// Disks may be slow, and the lock may be held.
     async fn aside<T: Send + 'static>(
         &self,

@@ -35,3 +35,22 @@ pub(crate) fn check_value(engine: &str, key: &str, value: &[u8]) -> Result<(), L
         cure: "see what made the record so large".to_owned(),
     })
 }
+
+/// A text that no call ever returns again, here or on another host: 128 bits that the kernel's
+/// seeds of the standard library's hash maps give. 32 letters.
+pub(crate) fn unique() -> String {
+    format!("{:016x}{:016x}", cloud::retry::chance(), cloud::retry::chance())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn what_is_unique_has_one_length_and_no_double() {
+        let all: HashSet<String> = (0..10_000).map(|_| unique()).collect();
+        assert_eq!(all.len(), 10_000);
+        assert!(all.iter().all(|text| text.len() == 32));
+    }
+}

@@ -8,16 +8,25 @@
 //! |---|---|---|
 //! | `file:///var/lib/rollinit/ledger` | a folder and a lock | one host, and tests |
 //! | `etcd://HOST:2379/PREFIX` | etcd 3.4 or newer, its JSON gateway; `etcds` with TLS | clusters |
+//! | `dynamodb://TABLE` | items, written under a condition | EC2 |
+//! | `s3://BUCKET/PREFIX` | objects, written under a condition | EC2 without a further service |
+//!
+//! docs/ledger.md says which to take, and what each needs.
 
+mod cloud_fault;
+mod dynamodb;
 mod etcd;
 mod file;
 mod key;
 mod limits;
+mod s3;
 mod url;
 
+pub use dynamodb::DynamoDb;
 pub use etcd::Etcd;
 pub use file::Folder;
-pub use url::{Address, AddressError};
+pub use s3::S3;
+pub use url::{Address, AddressError, CloudOptions, EtcdOptions};
 
 use cloud::Aws;
 use rollout::{Cas, Entry, Ledger, LedgerError, Token};
@@ -29,6 +38,10 @@ pub enum Engine {
     Folder(Folder),
     /// etcd.
     Etcd(Etcd),
+    /// A table of DynamoDB.
+    DynamoDb(DynamoDb),
+    /// A bucket of S3.
+    S3(S3),
 }
 
 impl Engine {
@@ -38,10 +51,27 @@ impl Engine {
     /// # Errors
     /// A file that the address names cannot be read, or is not what it should be.
     pub fn open(address: &Address, aws: Option<&Aws>) -> Result<Self, LedgerError> {
-        let _ = aws;
         match address {
             Address::File { folder } => Ok(Self::Folder(Folder::new(folder))),
             Address::Etcd(options) => Etcd::new(options).map(Self::Etcd),
+            Address::DynamoDb(options) => {
+                Ok(Self::DynamoDb(DynamoDb::new(options, &known_or_own(aws)?)))
+            }
+            Address::S3(options) => Ok(Self::S3(S3::new(options, &known_or_own(aws)?))),
+        }
+    }
+
+    /// Asks the engine whether it is there and keeps what it owes; one line of what was found.
+    /// The engine `s3` does so anyway before its first write.
+    ///
+    /// # Errors
+    /// It is not, or does not.
+    pub async fn probe(&self) -> Result<String, LedgerError> {
+        match self {
+            Self::Folder(engine) => engine.probe().await,
+            Self::Etcd(engine) => engine.probe().await,
+            Self::DynamoDb(engine) => engine.probe().await,
+            Self::S3(engine) => engine.probe().await,
         }
     }
 }
@@ -51,6 +81,8 @@ impl Ledger for Engine {
         match self {
             Self::Folder(engine) => engine.get(key).await,
             Self::Etcd(engine) => engine.get(key).await,
+            Self::DynamoDb(engine) => engine.get(key).await,
+            Self::S3(engine) => engine.get(key).await,
         }
     }
 
@@ -63,6 +95,8 @@ impl Ledger for Engine {
         match self {
             Self::Folder(engine) => engine.cas(key, expected, value).await,
             Self::Etcd(engine) => engine.cas(key, expected, value).await,
+            Self::DynamoDb(engine) => engine.cas(key, expected, value).await,
+            Self::S3(engine) => engine.cas(key, expected, value).await,
         }
     }
 
@@ -70,6 +104,23 @@ impl Ledger for Engine {
         match self {
             Self::Folder(engine) => engine.list(folder).await,
             Self::Etcd(engine) => engine.list(folder).await,
+            Self::DynamoDb(engine) => engine.list(folder).await,
+            Self::S3(engine) => engine.list(folder).await,
         }
     }
+}
+
+/// AWS as it was given, or as the environment says.
+fn known_or_own(aws: Option<&Aws>) -> Result<Aws, LedgerError> {
+    if let Some(aws) = aws {
+        return Ok(aws.clone());
+    }
+    let failed = |error: cloud::Error| LedgerError {
+        step: "ask AWS as the environment says".to_owned(),
+        reason: error.to_string(),
+        cure: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or unset both".to_owned(),
+    };
+    let options = cloud::Options::from_environment().map_err(failed)?;
+    let imds = cloud::Imds::new(cloud::imds::Options::default()).map_err(failed)?;
+    Ok(Aws::new(options, imds))
 }

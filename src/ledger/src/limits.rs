@@ -18,6 +18,16 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// election timeout of 1 s, and what it adds); whoever waits less has more that is unknown.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long one read, write or listing of DynamoDB or S3 may take, its tries and pauses included: a
+/// throttled second passes within it, and no lease is so short that its holder would lose it.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Entries of S3 that a listing reads at once: a group of some hundred hosts in a second or two.
+pub const LIST_READERS: usize = 16;
+
+/// Writes at once by which S3 is probed: enough to catch one that looks first and writes then.
+pub const PROBE_RACERS: usize = 4;
+
 /// An answer in bytes: a listing of as many entries as are allowed would be larger, and nobody has
 /// so many that are so large.
 pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;

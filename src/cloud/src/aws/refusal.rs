@@ -9,6 +9,8 @@ use quick_xml::events::Event;
 pub(crate) enum Verdict {
     /// Ask again later.
     Throttled(Fault),
+    /// Ask again later; it may have been carried out.
+    Broken(Fault),
     /// Ask again with AWS's own time.
     Clock(Fault),
     /// Ask again with new credentials.
@@ -17,7 +19,8 @@ pub(crate) enum Verdict {
     Final(Fault),
 }
 
-const THROTTLED: [&str; 10] = [
+const THROTTLED: [&str; 11] = [
+    "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "Throttling",
     "ThrottlingException",
@@ -51,8 +54,10 @@ pub(crate) fn judge(action: &str, answer: &Answer) -> Verdict {
     let is_late = ["Signature expired", "Signature not yet current", "not yet valid"]
         .iter()
         .any(|words| message.contains(words));
-    if is(&THROTTLED) || status == 429 || status >= 500 {
+    if is(&THROTTLED) || status == 429 {
         Verdict::Throttled(refused())
+    } else if status >= 500 {
+        Verdict::Broken(refused())
     } else if is(&CLOCK) || (is(&SIGNATURE) && is_late) {
         Verdict::Clock(refused())
     } else if is(&CREDENTIALS) || code == "AuthFailure" {
