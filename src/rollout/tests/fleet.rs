@@ -131,6 +131,19 @@ fn the_last_host_dies_in_the_middle() {
     assert!(matches!(last.how, How::Failed(_)), "{last:?}");
 }
 
+/// A release that falls sick after its commit ends its rollout too, although the slot was given back:
+/// not all hosts get it, and the first goes back to what it ran.
+#[test]
+fn a_release_that_falls_sick_later_ends_its_rollout() {
+    let mut world = World::new(Random::new(7), 9, Portion::Hosts(1), Trouble::None);
+    world.roll("weak-1", false);
+    world.run(900);
+    let last = world.track().last.clone().expect("it ended");
+    assert!(matches!(&last.how, How::Failed(why) if why.contains("sick")), "{last:?}");
+    assert!(world.swaps("weak-1") < 9);
+    assert!(world.group().holders.is_empty());
+}
+
 /// A rollout that is ended calls back who is on the way, as long as no user is on the new release.
 #[test]
 fn an_aborted_rollout_turns_back_who_can() {

@@ -324,11 +324,9 @@ impl Group {
     /// What is blessed is never barred: the others run it, and it is what a new host installs.
     fn fail(&mut self, slot: &Holder, reason: &str, now_ms: u64) {
         let track = self.apps.entry(slot.app.clone()).or_default();
-        if track.blessed.as_ref().is_some_and(|blessed| blessed.path == slot.path) {
-            return;
-        }
+        let is_blessed = track.blessed.as_ref().is_some_and(|blessed| blessed.path == slot.path);
         let known = |failed: &Failed| failed.path == slot.path && failed.host == slot.host;
-        if !track.failed.iter().any(known) {
+        if !is_blessed && !track.failed.iter().any(known) {
             if track.failed.len() >= FAILED_MAX {
                 track.failed.remove(0);
             }
@@ -362,16 +360,15 @@ impl Group {
         Ok(())
     }
 
-    /// All members run where the rollout goes: that is what the group runs. Whether it was so.
+    /// All members that have the app run where the rollout goes: that is what the group runs. Whether it was so.
     pub fn bless(&mut self, app: &str, members: &[Status], now_ms: u64) -> bool {
         let busy = self.holders.iter().any(|holder| holder.app == app);
         let Some(track) = self.apps.get_mut(app) else { return false };
         let Some(rollout) = &track.rollout else { return false };
         let to = rollout.to.clone();
-        let runs = |status: &Status| {
-            status.apps.get(app).and_then(|app| app.path.as_ref()) == Some(&to.path)
-        };
-        if busy || members.is_empty() || !members.iter().all(runs) {
+        let mut concerned = members.iter().filter_map(|status| status.apps.get(app)).peekable();
+        let nobody = concerned.peek().is_none();
+        if busy || nobody || !concerned.all(|app| app.path.as_ref() == Some(&to.path)) {
             return false;
         }
         track.blessed = Some(to);

@@ -33,8 +33,21 @@ pub const ROLLOUT_ID_BYTES_MAX: usize = 18;
 /// of ten hosts, one by one, looks some twenty times, and a look costs a host one small request.
 pub const LOOK_BUSY_MS: u64 = 1_000;
 
-/// Between two looks at the ledger, in milliseconds, when nothing goes on.
+/// Between two looks at the ledger, in milliseconds, when nothing goes on. A release waits for half
+/// of it, so an engine that is not paid by the request is looked at more often (`Facts::idle_ms`).
 pub const LOOK_IDLE_MS: u64 = 10_000;
+
+/// Between two words of a host about itself, in milliseconds, when nothing has changed: a write of
+/// a few hundred bytes, 2880 a day.
+pub const BEAT_MS: u64 = 30_000;
+
+/// How long a host's record stands unchanged, on the reader's clock and in milliseconds, until the
+/// host is no member any more. A network that is away for a minute or two makes nobody leave.
+pub const SILENT_MS: u64 = 180_000;
+
+/// How long a host must be silent until its record is removed, in milliseconds: a day, so that
+/// people still find it the next morning.
+pub const FORGET_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// After an answer that never came, in milliseconds, until it is asked again; it doubles.
 pub const RETRY_MS_MIN: u64 = 500;

@@ -35,7 +35,7 @@
 
 use super::group::{Group, Holder, Stop};
 use super::limits::{
-    HOLDER_ASK_AFTER_MS, HOLDER_ASK_EVERY_MS, LOOK_BUSY_MS, LOOK_IDLE_MS, REFUSED_MS, RETRY_MS_MAX,
+    BEAT_MS, HOLDER_ASK_AFTER_MS, HOLDER_ASK_EVERY_MS, LOOK_BUSY_MS, REFUSED_MS, RETRY_MS_MAX,
     RETRY_MS_MIN, UNKNOWN_MS,
 };
 use super::status::{AppStatus, AppWord, Status};
@@ -51,8 +51,10 @@ mod others;
 pub struct Facts {
     /// This host: its instance id, or its name.
     pub host: String,
-    /// Its apps.
+    /// Its apps. Those that it hears of later join them.
     pub apps: Vec<String>,
+    /// Between two looks at the ledger when nothing goes on, in milliseconds.
+    pub idle_ms: u64,
 }
 
 /// What the agent tells.
@@ -115,6 +117,19 @@ pub struct Local {
     pub path: Option<String>,
     /// What swaps it has.
     pub swap: LocalSwap,
+    /// Paths that failed here, and are not tried again without force.
+    pub barred: Vec<Barred>,
+}
+
+/// A path that failed on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barred {
+    /// The path.
+    pub path: String,
+    /// The swap in which, or after which, it failed.
+    pub swap: String,
+    /// What happened.
+    pub reason: String,
 }
 
 /// The newest swap of an app on this host.
@@ -170,6 +185,8 @@ pub enum Effect {
         /// Number of the slot under which it goes: before every step that cannot be undone the
         /// agent reads the record once more. 0 for a first release, which goes without.
         fence: u64,
+        /// Also if the path failed here before.
+        force: bool,
     },
     /// Turn the swap back, if it can still be had without harm.
     Cancel {
@@ -217,6 +234,8 @@ pub struct Member {
     facts: Facts,
     now: Now,
     group: Option<(Group, Token)>,
+    /// Whether the ledger has answered.
+    heard: bool,
     members: Vec<Status>,
     busy: Option<Busy>,
     look_ns: u64,
@@ -233,6 +252,7 @@ pub struct Member {
     leaving: Option<String>,
     words: BTreeMap<String, (AppWord, String)>,
     said: Option<Status>,
+    said_ns: u64,
     effects: Vec<Effect>,
 }
 
@@ -244,6 +264,7 @@ impl Member {
             facts,
             now,
             group: None,
+            heard: false,
             members: Vec::new(),
             busy: None,
             look_ns: now.clock_ns,
@@ -258,6 +279,7 @@ impl Member {
             leaving: None,
             words: BTreeMap::new(),
             said: None,
+            said_ns: now.clock_ns,
             effects: Vec::new(),
         }
     }
@@ -294,11 +316,12 @@ impl Member {
             Event::Tick => {}
             Event::Looked { group, members } => {
                 self.busy = None;
+                self.heard = true;
                 self.group = group;
                 self.members = members;
                 self.was_heard();
                 self.retry_ms = RETRY_MS_MIN;
-                let pause_ms = if self.is_busy_group() { LOOK_BUSY_MS } else { LOOK_IDLE_MS };
+                let pause_ms = if self.is_busy_group() { LOOK_BUSY_MS } else { self.facts.idle_ms };
                 self.look_ns = self.now.plus_ms(pause_ms);
             }
             Event::LookFailed(_) | Event::WriteFailed(_) => self.back_off(),
@@ -318,6 +341,9 @@ impl Member {
                 self.back_off();
             }
             Event::Local(local) => {
+                if !self.facts.apps.contains(&local.app) {
+                    self.facts.apps.push(local.app.clone());
+                }
                 self.local.insert(local.app.clone(), local);
             }
             Event::Prefetched { app, path, result } => self.prefetched(app, path, result),
@@ -396,7 +422,7 @@ impl Member {
         }
     }
 
-    /// Says what this host is up to, when that is not what it said last.
+    /// Says what this host is up to, when that is not what it said last, or that was long ago.
     fn speak(&mut self) {
         let mut status = Status {
             format: super::group::FORMAT,
@@ -405,16 +431,22 @@ impl Member {
         };
         for app in &self.facts.apps {
             let path = self.local.get(app).and_then(|local| local.path.clone());
-            let (word, text) =
+            let (mut word, mut text) =
                 self.words.get(app).cloned().unwrap_or((AppWord::Serves, String::new()));
+            if let Some(why) = self.leaving.as_ref().filter(|_| word != AppWord::Swaps) {
+                (word, text) = (AppWord::Leaves, why.clone());
+            }
             status.apps.insert(app.clone(), AppStatus { path, word, text });
         }
         let before = self.said.as_ref();
         // Nobody is told what was not looked at yet.
-        let unknown = self.local.is_empty() || self.group.is_none();
-        if unknown || before.is_some_and(|before| before.apps == status.apps) {
+        let unknown = self.local.is_empty() || !self.heard;
+        let is_due = self.now.clock_ns >= self.said_ns.saturating_add(BEAT_MS * 1_000_000);
+        let is_news = before.is_none_or(|before| before.apps != status.apps);
+        if unknown || !(is_news || is_due) {
             return;
         }
+        self.said_ns = self.now.clock_ns;
         status.beat = before.map_or(0, |before| before.beat) + 1;
         status.wall_ms = self.now.wall_ms;
         self.said = Some(status.clone());

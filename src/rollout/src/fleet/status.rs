@@ -1,5 +1,6 @@
 //! What a host says of itself: one small record on the ledger, which only it writes.
 
+use super::limits::SILENT_MS;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,6 +24,16 @@ pub struct Status {
     /// What a newer release of rollinit keeps here.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
+}
+
+impl Status {
+    /// Whether the host has been silent for so long that it counts as gone, by both hosts' wall
+    /// clocks: for people and for who looks once. Nothing is decided by it; see
+    /// [`RollCall`](super::RollCall).
+    #[must_use]
+    pub fn is_silent(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.wall_ms) >= SILENT_MS
+    }
 }
 
 /// One app on that host.

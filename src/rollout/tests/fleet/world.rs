@@ -2,9 +2,10 @@
 //! people.
 
 use crate::random::Random;
+use rollout::fleet::limits::LOOK_IDLE_MS;
 use rollout::fleet::{
-    Effect, Event, Facts, Gone, Group, Local, LocalSwap, Member, Pause, Portion, Rollout, Status,
-    Stop, Track, Version,
+    Barred, Effect, Event, Facts, Gone, Group, Local, LocalSwap, Member, Pause, Portion, RollCall,
+    Rollout, Status, Stop, Track, Version,
 };
 use rollout::{Cas, Now, Token};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ enum Happening {
     Say(usize, Status),
     /// The swap of this id takes its next step.
     Swap(usize, String),
+    /// What that swap brought falls sick after its commit.
+    Relapse(usize, String),
     Ask(usize, u64, String),
     AgentBack(usize),
     Die(usize),
@@ -68,6 +71,10 @@ struct Host {
     member: Option<Member>,
     life: u64,
     path: Option<String>,
+    /// Where a way back goes.
+    previous: Option<String>,
+    barred: Vec<Barred>,
+    roll: RollCall,
     swap: Option<Swap>,
     cut_off_until: u64,
     /// Its clock runs so many thousandths of the true one.
@@ -178,6 +185,9 @@ impl World {
             member: None,
             life: 0,
             path: None,
+            previous: None,
+            barred: Vec::new(),
+            roll: RollCall::default(),
             swap: None,
             cut_off_until: 0,
             rate,
@@ -215,7 +225,10 @@ impl World {
         self.most_out = self.most_out.max(out);
         assert!(out <= allowed, "{out} hosts are out at {}, {allowed} may be", self.now / MS);
         for (path, hosts) in &self.reached {
-            assert!(hosts.len() <= allowed, "{path} reached {hosts:?}");
+            // Whose end was announced proved nothing about the release: the next one tries it.
+            let proven = |host: &&usize| self.hosts[**host].lives || !self.hosts[**host].leaves;
+            let count = hosts.iter().filter(proven).count();
+            assert!(count <= allowed, "{path} reached {hosts:?} {}", self.show());
         }
     }
 
@@ -228,7 +241,10 @@ impl World {
             }
             Happening::Look(host, life, answer) => {
                 let group = self.ledger.clone().map(|(group, n)| (group, Token(n.to_string())));
-                let members = self.members();
+                let now = self.clock(host);
+                let statuses = self.statuses.values().cloned().collect();
+                let own = &mut self.hosts[host];
+                let members = own.roll.call(now, &own.name, statuses);
                 let event = Event::Looked { group, members };
                 if let Some(delay) = answer {
                     self.after(delay, Happening::Tell(host, life, event));
@@ -250,6 +266,7 @@ impl World {
                 }
             }
             Happening::Swap(host, id) => self.advance(host, &id),
+            Happening::Relapse(host, id) => self.relapse(host, &id),
             Happening::Ask(host, life, whom) => {
                 let lives = self.hosts.iter().any(|host| host.name == whom && host.lives);
                 // EC2 knows some living ones not, for a moment.
@@ -259,6 +276,9 @@ impl World {
                     (false, 0) => Gone::Unknown,
                     (false, _) => Gone::Terminated,
                 };
+                if gone == Gone::Terminated {
+                    self.hosts[host].roll.terminated(&whom);
+                }
                 let event = Event::Gone { host: whom, gone };
                 self.after(50 * MS, Happening::Tell(host, life, event));
             }
@@ -282,15 +302,6 @@ impl World {
         Cas::Applied(Token(version.to_string()))
     }
 
-    fn members(&self) -> Vec<Status> {
-        let living = self.hosts.iter().filter(|host| host.lives);
-        let status = |host: &Host| {
-            let empty = Status { host: host.name.clone(), ..Status::default() };
-            self.statuses.get(&host.name).cloned().unwrap_or(empty)
-        };
-        living.map(status).collect()
-    }
-
     fn is_cut_off(&self, host: usize) -> bool {
         self.hosts[host].cut_off_until > self.now
     }
@@ -304,9 +315,14 @@ impl World {
         if !self.hosts[host].lives || self.hosts[host].member.is_some() {
             return;
         }
-        let facts = Facts { host: self.hosts[host].name.clone(), apps: vec![APP.to_owned()] };
+        let facts = Facts {
+            host: self.hosts[host].name.clone(),
+            apps: vec![APP.to_owned()],
+            idle_ms: LOOK_IDLE_MS,
+        };
         let now = self.clock(host);
         self.hosts[host].member = Some(Member::new(facts, now));
+        self.hosts[host].roll = RollCall::default();
         self.hosts[host].life += 1;
         self.tell_local(host);
     }
@@ -322,7 +338,8 @@ impl World {
                 LocalSwap::Running { id: id.clone(), switched: *stage == Stage::Switched }
             }
         };
-        let local = Local { app: APP.to_owned(), path: own.path.clone(), swap };
+        let (path, barred) = (own.path.clone(), own.barred.clone());
+        let local = Local { app: APP.to_owned(), path, swap, barred };
         self.tell(host, Event::Local(local));
     }
 
@@ -421,7 +438,8 @@ impl World {
             Stage::Ended(stop) => LocalSwap::Ended { id, stop: stop.clone() },
             _ => LocalSwap::Running { id, switched },
         };
-        let event = Event::Local(Local { app: APP.to_owned(), path: own.path.clone(), swap });
+        let (path, barred) = (own.path.clone(), own.barred.clone());
+        let event = Event::Local(Local { app: APP.to_owned(), path, swap, barred });
         self.after(MS, Happening::Tell(host, own.life, event));
     }
 
@@ -429,9 +447,35 @@ impl World {
         let own = &mut self.hosts[host];
         let Some(swap) = &mut own.swap else { return };
         if stage == Stage::Ended(Stop::Committed) {
-            own.path = Some(swap.path.clone());
+            own.previous = own.path.replace(swap.path.clone());
+            own.barred.retain(|barred| barred.path != swap.path);
         }
+        if let Stage::Ended(Stop::Failed(reason)) = &stage {
+            let (path, swap, reason) = (swap.path.clone(), swap.id.clone(), reason.clone());
+            own.barred.push(Barred { path, swap, reason });
+        }
+        let is_weak = stage == Stage::Ended(Stop::Committed) && swap.path.starts_with("weak");
+        let id = swap.id.clone();
         swap.stage = stage;
+        self.tell_soon(host);
+        if is_weak {
+            let delay = self.random.between(1, 30) * SECOND;
+            self.after(delay, Happening::Relapse(host, id));
+        }
+    }
+
+    /// The watch window of a swap: back to what served before, and the path is barred here.
+    fn relapse(&mut self, host: usize, id: &str) {
+        let own = &mut self.hosts[host];
+        let Some(swap) = own.swap.clone().filter(|swap| swap.id == id && own.lives) else { return };
+        let Some(previous) = own.previous.take() else { return };
+        own.path = Some(previous.clone());
+        let reason = "it fell sick after its commit".to_owned();
+        own.barred.push(Barred { path: swap.path, swap: id.to_owned(), reason: reason.clone() });
+        // The swap of the slot is told to have failed, whatever came after it.
+        if let Some(swap) = &mut own.swap {
+            swap.stage = Stage::Ended(Stop::Failed(reason));
+        }
         self.tell_soon(host);
     }
 
@@ -543,7 +587,15 @@ impl World {
             0..=4 => {
                 let number = self.random.below(4);
                 let bad = self.random.chance(35);
-                let path = format!("{}-{number}", if bad { "bad" } else { "good" });
+                let weak = self.random.chance(15);
+                let kind = if bad {
+                    "bad"
+                } else if weak {
+                    "weak"
+                } else {
+                    "good"
+                };
+                let path = format!("{kind}-{number}");
                 let forced = self.random.chance(20);
                 self.roll(&path, forced);
             }
@@ -608,7 +660,9 @@ impl World {
         for host in living {
             let path = host.path.as_deref();
             assert!(
-                path == Some(blessed) || (path.is_some() && path == left),
+                path == Some(blessed)
+                    || (path.is_some() && path == left)
+                    || host.barred.iter().any(|barred| barred.path == blessed),
                 "{} runs {path:?}, with {blessed} blessed: {}",
                 host.name,
                 shown()

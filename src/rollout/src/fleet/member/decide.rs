@@ -3,7 +3,7 @@
 use super::super::group::{How, Track};
 use super::super::refusal::Refusal;
 use super::super::swap_id::SwapId;
-use super::{AppWord, Effect, Fetch, Group, Holder, Local, LocalSwap, Member, Stop};
+use super::{AppWord, Barred, Effect, Fetch, Group, Holder, Local, LocalSwap, Member, Stop};
 
 impl Member {
     /// Does the next thing that follows from the record and from this host.
@@ -56,7 +56,11 @@ impl Member {
                     self.conclude(slot, Stop::Refused);
                 }
             }
-            _ => self.begin(&slot.app, &slot.path, id, slot.fence),
+            _ => {
+                let rollout = group.apps.get(&slot.app).and_then(|track| track.rollout.as_ref());
+                let force = rollout.is_none_or(|rollout| rollout.forced);
+                self.begin(&slot.app, &slot.path, id, slot.fence, force);
+            }
         }
     }
 
@@ -128,6 +132,11 @@ impl Member {
         if self.is_left_alone(app, path) {
             return;
         }
+        if let Some(barred) = local.barred.iter().find(|barred| barred.path == path)
+            && self.keeps_off(track, app, barred)
+        {
+            return;
+        }
         if let Some(pause) = track.rollout.as_ref().and_then(|rollout| rollout.paused.as_ref()) {
             let text = format!("{} paused it: {}", pause.by, pause.why);
             return self.word(app, AppWord::Waits, text);
@@ -136,6 +145,35 @@ impl Member {
             return;
         }
         self.ask_for_slot(group, app, path, rollout);
+    }
+
+    /// The path failed here before. In the rollout that is under way, or in one before that nobody
+    /// insists on: that is a failure of the release, also when its slot is long given back (it fell
+    /// sick after its commit). What is blessed and failed here alone waits for people.
+    fn keeps_off(&mut self, track: &Track, app: &str, barred: &Barred) -> bool {
+        let reason = barred.reason.as_str();
+        let Some(rollout) = &track.rollout else {
+            self.word(app, AppWord::Failed, reason);
+            return true;
+        };
+        let is_of_it = barred.swap.strip_prefix(&rollout.id).is_some_and(|rest| {
+            rest.strip_prefix('-').is_some_and(|fence| fence.parse::<u64>().is_ok())
+        });
+        if rollout.forced && !is_of_it {
+            return false;
+        }
+        let before = if is_of_it { "" } else { "it failed here before: " };
+        let slot = Holder {
+            host: self.facts.host.clone(),
+            fence: 0,
+            app: app.to_owned(),
+            path: barred.path.clone(),
+            rollout: rollout.id.clone(),
+            since_ms: self.now.wall_ms,
+            leaves: false,
+        };
+        self.conclude(&slot, Stop::Failed(format!("{before}{reason}")));
+        true
     }
 
     fn ask_for_slot(&mut self, group: &Group, app: &str, path: &str, rollout: &str) {
@@ -183,17 +221,17 @@ impl Member {
         }
         self.installs += 1;
         let id = SwapId::of_install(self.now.wall_ms, self.installs);
-        self.begin(app, path, id, 0);
+        self.begin(app, path, id, 0, true);
     }
 
-    fn begin(&mut self, app: &str, path: &str, id: String, fence: u64) {
+    fn begin(&mut self, app: &str, path: &str, id: String, fence: u64, force: bool) {
         if self.asked.get(app) == Some(&id) {
             return;
         }
         self.asked.insert(app.to_owned(), id.clone());
         self.word(app, AppWord::Swaps, path);
         let (app, path) = (app.to_owned(), path.to_owned());
-        self.effects.push(Effect::Swap { app, path, id, fence });
+        self.effects.push(Effect::Swap { app, path, id, fence, force });
     }
 
     /// Whether the closure is here; else it is fetched.
