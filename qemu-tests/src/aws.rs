@@ -43,10 +43,19 @@ impl Moto {
     /// # Errors
     /// Python or moto is missing (`cargo xtask setup` brings both), or it does not start.
     pub fn start() -> Result<Self> {
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// The same, on `address`.
+    ///
+    /// # Errors
+    /// As [`Moto::start`].
+    pub fn start_on(address: SocketAddr) -> Result<Self> {
         on_ctrl_c()?;
         let python = python();
         let mut command = Command::new(&python);
-        command.args(["-c", SERVER]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["-c", SERVER, &address.ip().to_string(), &address.port().to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command
             .spawn()
             .with_context(|| format!("start {}; `cargo xtask setup` makes it", python.display()))?;

@@ -7,6 +7,7 @@
 pub mod apphost;
 pub mod aws;
 pub mod cache;
+pub mod cluster;
 pub mod contained;
 pub mod guest;
 pub mod guests;

@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 19] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -83,6 +83,16 @@ const NEEDS: [Need; 17] = [
         met: || has_program("dnsmasq"),
         package: "dnsmasq-base",
         reason: "the DHCP server that `rollinit-network` is tested against",
+    },
+    Need {
+        met: || has_program("haproxy"),
+        package: "haproxy",
+        reason: "the balancer in front of a cluster",
+    },
+    Need {
+        met: || has_program("nginx"),
+        package: "nginx-light",
+        reason: "the binary cache of a cluster, with a log of who fetched what",
     },
     Need {
         met: || has_program("unshare"),

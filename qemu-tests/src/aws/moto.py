@@ -1,7 +1,8 @@
 """AWS for tests: moto, and what it lacks for a host of an Auto Scaling group.
 
-Listens on a port of loopback that the kernel chooses and prints its address; then a line for each
-lifecycle action that it was told of. Ends when its standard input does, so it outlives nobody.
+Listens on the ADDRESS and PORT of its arguments (0: the kernel chooses) and prints where; then a
+line for each lifecycle action that it was told of. Ends when its standard input does, so it
+outlives nobody.
 """
 import os
 import sys
@@ -39,7 +40,8 @@ def end_with_parent():
 
 
 application = DomainDispatcherApplication(create_backend_app)
-server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
-print(f"127.0.0.1:{server.port}", flush=True)
+address, port = sys.argv[1], int(sys.argv[2])
+server = make_server(address, port, application, threaded=True, request_handler=Quiet)
+print(f"{address}:{server.port}", flush=True)
 threading.Thread(target=end_with_parent, daemon=True).start()
 server.serve_forever()

@@ -15,6 +15,7 @@ pub mod swap;
 pub mod transcript;
 pub mod view;
 
+use crate::cluster::network::Cable;
 use agent::Agent;
 use anyhow::{Context, Result, bail};
 use cleanup::Held;
@@ -81,6 +82,9 @@ pub struct Boot {
     pub cache: Option<SocketAddr>,
     /// What it finds as an instance of EC2; nothing: it is on no cloud.
     pub ec2: Option<network::Ec2>,
+    /// Its cable to a network that the harness made: it has no other then, and `ports`, `cache` and
+    /// `ec2` say nothing.
+    pub cable: Option<Cable>,
     /// Further words for QEMU: disks that hold data.
     pub devices: Vec<String>,
     /// Its memory.
@@ -105,6 +109,7 @@ impl Boot {
             ports: vec![8080, 8081],
             cache: None,
             ec2: None,
+            cable: None,
             devices: Vec::new(),
             memory_mib: 512,
         })
@@ -160,8 +165,11 @@ impl Boot {
             Disk::Later => &[],
         });
         add(&["-device", &format!("pcie-root-port,id={LATER},chassis=1")]);
-        add(&["-netdev", &network::netdev(&self.ports, self.cache, self.ec2.as_ref())]);
-        add(&["-device", "virtio-net-pci,netdev=net,romfile="]);
+        let user = || network::netdev(&self.ports, self.cache, self.ec2.as_ref());
+        let (netdev, mac) =
+            self.cable.as_ref().map_or_else(|| (user(), String::new()), network::tap);
+        add(&["-netdev", &netdev]);
+        add(&["-device", &format!("virtio-net-pci,netdev=net,romfile={mac}")]);
         words.extend(self.devices.iter().cloned());
         if self.firmware {
             words.extend(firmware::arguments(&self.name)?);
@@ -366,6 +374,7 @@ mod tests {
             ports: Vec::new(),
             cache: None,
             ec2: None,
+            cable: None,
             devices: Vec::new(),
             memory_mib: 512,
         };

@@ -1,6 +1,7 @@
 //! The network of a guest: QEMU's own, from which only what is named here can be reached.
 
 use super::image::target;
+use crate::cluster::network::Cable;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,12 @@ pub(super) fn netdev(ports: &[u16], cache: Option<SocketAddr>, ec2: Option<&Ec2>
         }
     }
     word
+}
+
+/// QEMU's `-netdev` word for a cable, and what its device is told beside.
+pub(super) fn tap(cable: &Cable) -> (String, String) {
+    let Cable { interface, mac, .. } = cable;
+    (format!("tap,id=net,ifname={interface},script=no,downscript=no"), format!(",mac={mac}"))
 }
 
 #[cfg(test)]

@@ -44,12 +44,18 @@ impl Releases {
         Ok(path.to_string_lossy().into_owned())
     }
 
+    /// The folder that a server of the cache has as its root.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.folder.join("files")
+    }
+
     /// Serves the cache on loopback.
     ///
     /// # Errors
     /// Those of bind(2).
     pub fn serve(&self) -> Result<Server> {
-        Server::start(&self.folder.join("files")).context("serve the binary cache")
+        Server::start(&self.files()).context("serve the binary cache")
     }
 }
 

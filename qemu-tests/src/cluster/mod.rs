@@ -1,0 +1,225 @@
+//! A cluster: guests on a network of their own, and all that hosts find on one.
+//!
+//! Everything is in one network namespace, that of the thread which [`within`] starts: the bridge,
+//! DHCP, the metadata service, etcd, HAProxy, the cache, QEMU's ends of the cables, and the load.
+//! Nothing in it reaches, or is reached by, anything else; it goes with its last process.
+
+mod daemon;
+pub mod etcd;
+pub mod haproxy;
+mod hosts;
+pub mod network;
+pub mod nginx;
+
+use crate::aws::Moto;
+use crate::guest::swap::Releases;
+use crate::guest::{cleanup, image};
+use crate::load::request::Kind;
+use crate::load::{self, Plan, Running};
+use anyhow::{Context, Result, ensure};
+use etcd::Etcd;
+use haproxy::{Front, Haproxy};
+pub use hosts::Host;
+use network::Network;
+use nginx::Nginx;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// The group of all hosts.
+pub const GROUP: &str = "prod";
+
+/// An app of each strategy (`guests/cluster.nix`).
+pub const WEB: Front = Front { app: "web", port: 8080, ports: &[8080] };
+/// Stopped before its successor starts, so it is taken out of the balancer before.
+pub const SHOP: Front = Front { app: "shop", port: 8081, ports: &[8081] };
+/// It binds by itself: its two sides are two servers.
+pub const API: Front = Front { app: "api", port: 8082, ports: &[4000, 4001] };
+
+/// All of them.
+pub const FRONTS: [Front; 2] = [WEB, SHOP];
+
+/// Requests a second on each app.
+const RATE: u32 = 12;
+
+/// Seconds of load at most; whoever began it stops it earlier.
+const SECONDS: u64 = 1800;
+
+/// How a cluster differs from the smallest.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Hosts that boot at the start.
+    pub hosts: u8,
+    /// Members of etcd.
+    pub etcd: usize,
+    /// Whether somebody plays AWS: EC2's word on who is alive.
+    pub aws: bool,
+}
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its files are in `target/qemu/NAME`.
+    name: String,
+    folder: PathBuf,
+    /// The hosts, by number; those that were killed too.
+    pub hosts: Vec<Host>,
+    /// Cables, to be cut.
+    pub network: Network,
+    /// The ledger.
+    pub etcd: Etcd,
+    /// The balancer.
+    pub haproxy: Haproxy,
+    /// The cache.
+    pub nginx: Nginx,
+    /// What can be rolled.
+    pub releases: Releases,
+    /// AWS, where it was wanted.
+    pub moto: Option<Moto>,
+    imds: imds::Server,
+}
+
+/// Does `work` on a thread that is in a network namespace of its own.
+///
+/// # Errors
+/// Those of `work`; and without the right to make a namespace.
+pub fn within<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    // Before the thread: a handler is the process's.
+    cleanup::on_ctrl_c()?;
+    let isolated = || {
+        sys::network::enter_own_namespace().context(
+            "a network namespace of its own; run as root, or by `unshare --map-root-user --net`",
+        )?;
+        work()
+    };
+    std::thread::scope(|scope| match scope.spawn(isolated).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+impl Cluster {
+    /// Starts everything and waits until every host serves every app through the balancer.
+    /// [`within`] must be around it.
+    ///
+    /// # Errors
+    /// Something does not come up; the text has its words.
+    pub fn start(name: &str, options: Options) -> Result<Self> {
+        let folder = image::target().join("qemu").join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let releases = Releases::open()?;
+        let network = Network::start(&folder)?;
+        let moto = options.aws.then(|| Moto::start_on((network::AWS, 80).into())).transpose()?;
+        let etcd = Etcd::start(&folder, options.etcd)?;
+        let nginx = Nginx::start(&folder, &releases.files())?;
+        let all: Vec<u8> = (1..=network::HOSTS_MAX).collect();
+        let servers: Vec<_> = all
+            .iter()
+            .map(|number| (hosts::id(*number), network::cable(*number).address))
+            .collect();
+        let haproxy = Haproxy::start(&folder, &FRONTS, &servers)?;
+        let imds = hosts::metadata(&folder, &etcd.url())?;
+        let hosts = Vec::new();
+        let name = name.to_owned();
+        let mut cluster =
+            Self { name, folder, hosts, network, etcd, haproxy, nginx, releases, moto, imds };
+        for number in 1..=options.hosts {
+            cluster.hosts.push(Host::boot(&cluster.name, number)?);
+        }
+        for number in 1..=options.hosts {
+            cluster.host(number)?.settled()?;
+        }
+        cluster.until_serving(options.hosts)?;
+        Ok(cluster)
+    }
+
+    /// Boots one more host.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn join(&mut self) -> Result<u8> {
+        let number = u8::try_from(self.hosts.len() + 1)?;
+        self.hosts.push(Host::boot(&self.name, number)?);
+        Ok(number)
+    }
+
+    /// Host `number`, from 1 on.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn host(&mut self, number: u8) -> Result<&mut Host> {
+        let index = usize::from(number).checked_sub(1);
+        let host = index.and_then(|index| self.hosts.get_mut(index));
+        host.with_context(|| format!("there is no host {number}"))
+    }
+
+    /// Waits until the balancer finds the first `count` hosts' apps well.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn until_serving(&self, count: u8) -> Result<()> {
+        let first = |front: &Front| {
+            let server =
+                |number| haproxy::server_name(&hosts::id(number), front.ports[0], front.ports);
+            (1..=count).map(|number| format!("{}/{}", front.app, server(number))).collect()
+        };
+        let wanted: Vec<Vec<String>> = FRONTS.iter().map(first).collect();
+        self.haproxy.until_up(&wanted.concat())
+    }
+
+    /// Begins the honest load on an app, through the balancer.
+    ///
+    /// # Errors
+    /// Threads cannot be started.
+    pub fn load(&self, front: Front) -> Result<Running> {
+        let plan = Plan::new(front.address(), front.app, RATE, SECONDS).patient();
+        Ok(load::start(Plan { mix: Kind::ALL.to_vec(), ..plan })?)
+    }
+
+    /// Runs `rollinit WORDS` here, as on a laptop that has nothing but the ledger's address and the
+    /// group's name.
+    ///
+    /// # Errors
+    /// It was not built.
+    pub fn attempt(&self, words: &[&str]) -> Result<Output> {
+        let mut command = self.command(words);
+        command.output().context("run target/out/bin/rollinit; `cargo xtask build` makes it")
+    }
+
+    /// The same for a command that must succeed; what it printed.
+    ///
+    /// # Errors
+    /// It fails; the text has its words.
+    pub fn rollinit(&self, words: &[&str]) -> Result<String> {
+        let output = self.attempt(words)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "rollinit {words:?}: {}: {said}", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The command, not yet run.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(image::target().join("out/bin/rollinit"));
+        command.args(words).stdin(Stdio::null());
+        command.env("ROLLINIT_LEDGER", self.etcd.url()).env("ROLLINIT_GROUP", GROUP);
+        command
+    }
+
+    /// Changes what the metadata service tells host `number`.
+    ///
+    /// # Errors
+    /// Its file cannot be written.
+    pub fn tell(&self, number: u8, path: &str, document: impl Into<Value>) -> Result<()> {
+        let file = hosts::metadata_file(&self.folder, number);
+        let mut state = imds::State::load(&file, None)?;
+        state.set(path, document).save(&file)?;
+        Ok(())
+    }
+
+    /// Where the metadata service listens.
+    #[must_use]
+    pub fn metadata(&self) -> String {
+        self.imds.url()
+    }
+}
