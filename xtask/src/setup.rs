@@ -12,7 +12,7 @@ struct Need {
     reason: &'static str,
 }
 
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 20] = [
     Need { met: || has_program("cc"), package: "gcc", reason: "links our static binaries" },
     Need {
         met: || Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists(),
@@ -38,6 +38,11 @@ const NEEDS: [Need; 19] = [
         met: || has_program("depmod"),
         package: "kmod",
         reason: "the order of the guests' kernel modules",
+    },
+    Need {
+        met: || has_program("ssh-keygen"),
+        package: "openssh-client",
+        reason: "signs and verifies releases, beside our own code",
     },
     Need {
         met: || has_program("cpio"),

@@ -24,8 +24,8 @@ pub const NOTE_BYTES_MAX: usize = 512;
 /// A store path in bytes.
 pub const PATH_BYTES_MAX: usize = 255;
 
-/// The largest serial: whole numbers beyond it are not the same in every reader of JSON.
-pub const SERIAL_MAX: u64 = (1 << 53) - 1;
+/// The largest serial: ten digits, so that a rollout's id (`release-SERIAL`) has room for its slot.
+pub const SERIAL_MAX: u64 = 9_999_999_999;
 
 /// How far the clock of whoever made a document may be before the host's, in seconds. Both ask NTP.
 pub const CLOCK_AHEAD_S: u64 = 600;
