@@ -1,6 +1,6 @@
 //! What can be asked for on the command line, and how `--help` explains it.
 
-use crate::{times, vm};
+use crate::{rollout, times, vm};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::agent::Reboot;
 use std::path::PathBuf;
@@ -278,6 +278,24 @@ pub enum Command {
         #[arg(short, long, value_name = "ID", conflicts_with = "app")]
         follow: Option<String>,
     },
+
+    /// Roll releases over a group of hosts, from a host of it or from anywhere else
+    ///
+    /// All is written to the group's record on the ledger, which its hosts read; the
+    /// agents do the rest. So a laptop or a CI job needs the ledger and its
+    /// credentials, and no way to any host.
+    #[command(verbatim_doc_comment)]
+    Rollout {
+        #[command(subcommand)]
+        verb: rollout::Verb,
+    },
+
+    /// Show who is out, who migrates, since when and why
+    ///
+    /// A slot has no expiry: a host that died in the middle of a swap keeps it, and so
+    /// holds the rollout up, until EC2 says that it is gone or you release it.
+    #[command(verbatim_doc_comment)]
+    Locks(rollout::Locks),
 
     /// Check a host's user-data before it is given to an instance
     ///

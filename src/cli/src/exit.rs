@@ -36,6 +36,8 @@ pub enum Code {
     Detached = 14,
     /// The host reboots into it; how that ends is told after the boot.
     Rebooting = 15,
+    /// Somebody ended the rollout.
+    Aborted = 16,
 }
 
 impl From<OutcomeKind> for Code {

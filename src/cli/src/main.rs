@@ -16,6 +16,7 @@ mod notices;
 mod power;
 mod ps;
 mod reload;
+mod rollout;
 mod screen;
 mod secrets;
 mod status;
@@ -123,6 +124,8 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
             history::generations(&mut agent().await?, app, screen).await
         }
         Command::Confirm { app } => history::confirm(&mut agent().await?, app, screen).await,
+        Command::Rollout { verb } => rollout::run(verb, &agent_socket, screen).await,
+        Command::Locks(locks) => rollout::locks(locks, &agent_socket, screen).await,
         Command::Check { directory } => check::run(directory, screen),
         Command::UserData { verb: UserDataVerb::Check { file } } => user_data::check(file, screen),
         Command::Vm(machine) => vm::run(machine, screen),

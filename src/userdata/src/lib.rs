@@ -125,7 +125,8 @@ impl Run {
 pub(crate) const STORE: &str = "/nix/store/";
 
 /// Why a text is no store path; none if it is one.
-pub(crate) fn path_fault(path: &str) -> Option<String> {
+#[must_use]
+pub fn path_fault(path: &str) -> Option<String> {
     const HASH_LETTERS: usize = 32;
     let name = path.strip_prefix(STORE).unwrap_or_default();
     let is_hash =

@@ -46,7 +46,7 @@ pub const ROOMS: [Room; 24] = [
     Room {
         name: "store",
         folder: "src/store",
-        rooms: &["sys"],
+        rooms: &["httpd", "sys"],
         hires: &[
             "ed25519-dalek",
             "liblzma",
