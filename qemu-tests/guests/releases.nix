@@ -39,6 +39,15 @@ let
   '';
   python = version: script "python" version "${pkgs.python3}/bin/python3" ./serve.py;
   node = version: script "node" version "${pkgs.nodejs}/bin/node" ./serve.js;
+
+  lib = import ../../nixos/lib/module-system.nix;
+  system = (lib.evalModules {
+    modules = import ../../nixos/modules ++ [
+      ./ec2.nix
+      { networking.hostName = lib.mkForce "became"; boot.kernelParams = [ "became=1" ]; }
+    ];
+    specialArgs = { inherit pkgs; };
+  }).config.system.build.toplevel;
 in
 {
   v1 = sound "1";
@@ -55,6 +64,8 @@ in
     serve = serve "4-smoke" [ ];
     smoke = [ "task" "smoke test failed" "--code" "1" ];
   };
+  # What an instance may become: a system that no image has.
+  inherit system;
   python-1 = python "1";
   python-2 = python "2";
   node-1 = node "1";

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 34] = [
+pub const GUESTS: [(&str, &str); 38] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -39,11 +39,15 @@ pub const GUESTS: [(&str, &str); 34] = [
     ("ec2-notices", "ec2"),
     ("ec2-network", "ec2"),
     ("ec2-user-data", "ec2"),
+    ("ec2-becomes", "ec2"),
     ("activation", "ec2"),
     ("slots", "slots"),
     ("slots-fall-back", "slots"),
     ("demo", "swap"),
     ("demo-ec2", "ec2"),
+    ("cluster-rolls", "cluster"),
+    ("cluster-survives", "cluster"),
+    ("demo-cluster", "cluster"),
 ];
 
 /// Where the guest `foreign-client` carries connections to its control socket
@@ -90,6 +94,10 @@ pub fn boot(name: &str) -> Result<Boot> {
         }
         "slots" | "slots-fall-back" => {
             boot.disk = Disk::Nvme;
+            (boot.firmware, boot.restarts) = (true, true);
+        }
+        "ec2-becomes" => {
+            on_ec2(&mut boot, &Instance::default(), None)?;
             (boot.firmware, boot.restarts) = (true, true);
         }
         "ec2-boot" | "demo-ec2" => {

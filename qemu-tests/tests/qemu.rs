@@ -5,6 +5,7 @@
 
 mod qemu {
     pub mod activation;
+    pub mod cluster;
     pub mod disks;
     pub mod ec2;
     pub mod ec2_credentials;
@@ -20,8 +21,8 @@ mod qemu {
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use qemu::{
-    activation, disks, ec2, ec2_credentials, ec2_network, ec2_notices, ec2_user_data, power_cuts,
-    slots, swaps, vm,
+    activation, cluster, disks, ec2, ec2_credentials, ec2_network, ec2_notices, ec2_user_data,
+    power_cuts, slots, swaps, vm,
 };
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
@@ -32,7 +33,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 32] = [
+const TESTS: [Test; 34] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -56,6 +57,7 @@ const TESTS: [Test; 32] = [
     ("ec2-notices", ec2_notices::scale_in),
     ("ec2-network", ec2_network::online),
     ("ec2-user-data", ec2_user_data::becomes),
+    ("ec2-becomes", ec2_user_data::becomes_a_system),
     ("swap-commits", swaps::commits),
     ("swap-bad", swaps::bad),
     ("swap-other-makes", swaps::other_makes),
@@ -65,6 +67,7 @@ const TESTS: [Test; 32] = [
     ("slots-fall-back", slots::fall_back),
     ("power-cuts", power_cuts::survived),
     ("power-cuts-forgetful", power_cuts::forgetful),
+    ("cluster-rolls", cluster::rolls),
 ];
 
 /// Reads a real guest through Python's `varlink`, which knows of rollinit only what the socket

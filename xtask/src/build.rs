@@ -6,44 +6,60 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// A package, the profile it is built with, and the programs it yields.
+/// Packages, the profile they are built with, and the programs they yield.
 struct Recipe {
-    package: &'static str,
+    packages: &'static [&'static str],
     profile: &'static str,
     /// Below `target/out`.
     folder: &'static str,
     programs: &'static [&'static str],
-    /// A feature of the package; it becomes part of the programs' names.
-    features: &'static str,
+    /// `PACKAGE/FEATURE`; the feature becomes part of the programs' names.
+    feature: &'static str,
 }
 
 impl Recipe {
     const PLAIN: Self =
-        Self { package: "", profile: "release", folder: "bin", programs: &[], features: "" };
+        Self { packages: &[], profile: "release", folder: "bin", programs: &[], feature: "" };
 
     /// What a program is called where it is collected.
     fn name(&self, program: &str) -> String {
-        match self.features {
-            "" => program.to_owned(),
-            features => format!("{program}-{features}"),
+        match self.feature.split_once('/') {
+            None => program.to_owned(),
+            Some((_, feature)) => format!("{program}-{feature}"),
         }
     }
 }
 
-/// Each is one call of cargo: within one call features are united over packages, and what serde or
-/// tokio needs elsewhere would grow PID 1.
-const RECIPES: [Recipe; 11] = [
-    Recipe { package: "init", profile: "pid1", programs: &["rollinit-init"], ..Recipe::PLAIN },
-    Recipe { package: "initrd", profile: "pid1", programs: &["rollinit-stage1"], ..Recipe::PLAIN },
-    Recipe { package: "initrd", programs: &["rollinit-mkinitrd"], ..Recipe::PLAIN },
-    Recipe { package: "supervisor", programs: &["rollinit-supervisor"], ..Recipe::PLAIN },
-    Recipe { package: "agent", programs: &["rollinit-agent"], ..Recipe::PLAIN },
-    Recipe { package: "activate", programs: &["rollinit-activate"], ..Recipe::PLAIN },
-    Recipe { package: "network", programs: &["rollinit-network"], ..Recipe::PLAIN },
-    Recipe { package: "store", programs: &["rollinit-mkstore"], ..Recipe::PLAIN },
-    Recipe { package: "cli", programs: &["rollinit"], ..Recipe::PLAIN },
+/// What ships, but PID 1 and stage 1.
+const RESTARTABLE: [&str; 7] =
+    ["initrd", "supervisor", "agent", "activate", "network", "store", "cli"];
+
+/// Each is one call of cargo: within one call features are united over packages. What serde or
+/// tokio needs elsewhere would grow PID 1; what tests need would be in what ships. The restartable
+/// programs share a call, and with it each library that they have in common.
+const RECIPES: [Recipe; 5] = [
+    Recipe { packages: &["init"], profile: "pid1", programs: &["rollinit-init"], ..Recipe::PLAIN },
     Recipe {
-        package: "qemu-tests",
+        packages: &["initrd"],
+        profile: "pid1",
+        programs: &["rollinit-stage1"],
+        ..Recipe::PLAIN
+    },
+    Recipe {
+        packages: &RESTARTABLE,
+        programs: &[
+            "rollinit-mkinitrd",
+            "rollinit-supervisor",
+            "rollinit-agent",
+            "rollinit-activate",
+            "rollinit-network",
+            "rollinit-mkstore",
+            "rollinit",
+        ],
+        ..Recipe::PLAIN
+    },
+    Recipe {
+        packages: &["qemu-tests"],
         folder: "test-apps/bin",
         programs: &[
             "rollinit-testapp",
@@ -56,10 +72,10 @@ const RECIPES: [Recipe; 11] = [
     },
     // An agent that never syncs: the power-cut test must notice.
     Recipe {
-        package: "agent",
+        packages: &RESTARTABLE,
         folder: "test-apps/bin",
         programs: &["rollinit-agent"],
-        features: "forgetful",
+        feature: "agent/forgetful",
         ..Recipe::PLAIN
     },
 ];
@@ -93,10 +109,11 @@ pub fn run_build(root: &Path) -> Result<Vec<Program>> {
             std::fs::create_dir_all(&folder)
                 .with_context(|| format!("build: make {}", folder.display()))?;
             let mut command = cargo(root);
-            command.args(["build", "--package", recipe.package, "--profile", recipe.profile]);
+            command.args(["build", "--profile", recipe.profile]);
+            command.args(recipe.packages.iter().flat_map(|name| ["--package", *name]));
             command.args(recipe.programs.iter().flat_map(|name| ["--bin", *name]));
-            if !recipe.features.is_empty() {
-                command.args(["--features", recipe.features]);
+            if !recipe.feature.is_empty() {
+                command.args(["--features", recipe.feature]);
             }
             run(&mut command)?;
             let built = target(root).join(TARGET).join(recipe.profile);

@@ -66,13 +66,45 @@ pub fn becomes(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn document() -> Result<String> {
+/// Proof: an instance whose user-data names a system that its image does not have fetches it from a
+/// cache that its image did not know, writes it into a boot slot and reboots through firmware and
+/// loader; the kernel's own words say that it runs, and its entry loses the counter. It reads the
+/// same document and stays what it is.
+pub fn becomes_a_system(name: &str) -> Result<()> {
+    let releases = Releases::open()?;
+    let cache = releases.serve()?;
+    let system = releases.path("system")?;
+    let mut boot = guests::boot(name)?;
+    ensure!(boot.image.toplevel()? != system, "the image is that system already");
+    let imds = guests::on_ec2(&mut boot, &Instance::default(), None)?;
+    let text = format!("{}system = '{system}'\n", trust()?);
+    State::load(&imds, None)?.set("user-data", text.as_str()).save(&imds)?;
+    boot.cache = Some(cache.address());
+    let mut guest = boot.start()?;
+    guest.console.expect(&format!("reboots to become {system}"), PATIENCE)?;
+    guest.console.expect("system is on gen 2", PATIENCE)?;
+    guest.console.expect(&format!("user-data: system runs {system}"), PATIENCE)?;
+    guest.agent.hello(PATIENCE)?;
+    let words = guest.agent.read("/proc/cmdline")?;
+    let named = format!("init={system}/init");
+    ensure!(words.split_whitespace().any(|word| word == named), "no {named} in {words}");
+    ensure!(guest.agent.read("/proc/sys/kernel/hostname")?.trim() == "became", "its /etc is not");
+    guest.agent.rollinit_last(&["poweroff"])?;
+    ensure!(guest.ended(PATIENCE)? == End::PowerOff, "it was asked to power off");
+    Ok(())
+}
+
+/// The tests' cache, which no image knows, and its key.
+fn trust() -> Result<String> {
     let key = std::fs::read_to_string(image::target().join("cache/key.public"))
         .context("read the cache's public key")?;
+    let (cache, key) = (network::CACHE_ON_EC2, key.trim());
+    Ok(format!("rollinit = 1\ncaches = ['http://{cache}']\nkeys = ['{key}']\n"))
+}
+
+fn document() -> Result<String> {
     Ok(format!(
-        "rollinit = 1\n\
-         caches = ['http://{cache}']\n\
-         keys = ['{key}']\n\
+        "{trust}\
          [apps.web]\n\
          release = 's3://releases/web.toml'\n\
          [apps.web.definition]\n\
@@ -80,7 +112,6 @@ fn document() -> Result<String> {
          listen.http = '0.0.0.0:{WEB}'\n\
          health.http = {{ path = '/up', every = '250ms', passes = 2, deadline = '60s' }}\n\
          swap = {{ bake = '0s', watch = '0s', drain = '5s' }}\n",
-        cache = network::CACHE_ON_EC2,
-        key = key.trim(),
+        trust = trust()?,
     ))
 }
