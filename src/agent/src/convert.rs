@@ -24,6 +24,7 @@ pub fn view(app: &App) -> View {
 fn run(run: &AppRun) -> Run {
     Run {
         closure: run.closure.clone(),
+        port: run.port,
         state: state(run.state),
         incarnation: run.incarnation,
         pid: run.pid.unwrap_or(0),
@@ -59,6 +60,7 @@ pub fn policy(policy: &AppPolicy) -> Policy {
         strategy: match policy.strategy {
             types::Strategy::Overlap => Strategy::Overlap,
             types::Strategy::Restart => Strategy::Restart,
+            types::Strategy::Ports => Strategy::Ports,
         },
         health: health(&policy.health),
         drain_ms: policy.drain_ms,

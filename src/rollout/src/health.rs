@@ -1,5 +1,6 @@
 //! How a version is asked whether it is well.
 
+use crate::policy::PORT_VARIABLE;
 use serde::{Deserialize, Serialize};
 
 /// The health check of an app.
@@ -22,14 +23,15 @@ pub struct Health {
 pub enum HealthKind {
     /// `GET path` answers 2xx.
     Http {
-        /// Where, as the definition writes it: `[::]:443`.
+        /// Where, as the definition writes it: `[::]:443`. With the strategy `ports` it is
+        /// `127.0.0.1:${port}`, and an effect has the port of the side that is asked in it.
         address: String,
         /// What is asked for.
         path: String,
     },
     /// A connection is accepted.
     Tcp {
-        /// Where, as the definition writes it.
+        /// Where, as with `Http`.
         address: String,
     },
     /// The program says READY=1.
@@ -43,5 +45,17 @@ impl HealthKind {
     #[must_use]
     pub const fn is_probed(&self) -> bool {
         matches!(self, Self::Http { .. } | Self::Tcp { .. })
+    }
+
+    /// The same, asked of the side that binds this port; none if it must be known and is not.
+    #[must_use]
+    pub fn of_port(&self, port: Option<u16>) -> Option<Self> {
+        let mut kind = self.clone();
+        if let Self::Http { address, .. } | Self::Tcp { address } = &mut kind
+            && address.contains(PORT_VARIABLE)
+        {
+            *address = address.replace(PORT_VARIABLE, &port?.to_string());
+        }
+        Some(kind)
     }
 }

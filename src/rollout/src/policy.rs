@@ -35,6 +35,16 @@ pub enum Strategy {
     Overlap,
     /// The old one stops, the new one starts on the same kept socket.
     Restart,
+    /// Both run for a while, each on a port of its own; a balancer moves the users.
+    Ports,
+}
+
+impl Strategy {
+    /// Whether the candidate runs beside the version that serves.
+    #[must_use]
+    pub const fn has_two_sides(self) -> bool {
+        matches!(self, Self::Overlap | Self::Ports)
+    }
 }
 
 /// When the old version goes.
@@ -45,6 +55,9 @@ pub enum Retire {
     /// Right after the switch, for apps that must not run twice.
     AtSwitch,
 }
+
+/// What stands in an address for the port of whichever side is asked.
+pub const PORT_VARIABLE: &str = "${port}";
 
 /// Puts the closure's path in place of `${closure}`.
 #[must_use]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct View {
     /// The side that serves. With the strategy `restart` it is also the candidate.
     pub serving: Run,
-    /// The other side while a swap with `overlap` is under way.
+    /// The other side while a swap with `overlap` or `ports` is under way.
     pub candidate: Option<Run>,
     /// The swap that the supervisor knows of.
     pub swap: Option<HostSwap>,
@@ -18,6 +18,8 @@ pub struct View {
 pub struct Run {
     /// Its closure; `None` for an app that never had one.
     pub closure: Option<String>,
+    /// The port that it binds by itself, with the strategy `ports`.
+    pub port: Option<u16>,
     /// How it stands.
     pub state: RunState,
     /// Which run of it; another number is another process.

@@ -160,6 +160,11 @@ fn a_crash_at_every_effect_of_a_restart() {
     crash_everywhere(Strategy::Restart, Retire::AfterBake);
 }
 
+#[test]
+fn a_crash_at_every_effect_with_two_ports() {
+    crash_everywhere(Strategy::Ports, Retire::AfterBake);
+}
+
 /// Two deaths, the second one on the way that the first one made.
 #[test]
 fn two_crashes_in_one_swap() {
@@ -201,10 +206,12 @@ fn every_order(
     runs
 }
 
-const WAYS: [(Strategy, Retire); 3] = [
+const WAYS: [(Strategy, Retire); 5] = [
     (Strategy::Overlap, Retire::AfterBake),
     (Strategy::Overlap, Retire::AtSwitch),
     (Strategy::Restart, Retire::AfterBake),
+    (Strategy::Ports, Retire::AfterBake),
+    (Strategy::Ports, Retire::AtSwitch),
 ];
 
 #[test]
@@ -234,7 +241,7 @@ fn setting(name: &str) -> Option<u64> {
 /// A random host, on which somebody wants something every now and then.
 fn random_world(seed: u64) -> World {
     let mut choice = Choice::Random(seed);
-    let strategy = [Strategy::Overlap, Strategy::Restart][choice.pick(2)];
+    let strategy = [Strategy::Overlap, Strategy::Restart, Strategy::Ports][choice.pick(3)];
     let retire = [Retire::AfterBake, Retire::AtSwitch][choice.pick(2)];
     let mut scenario = good_swap(strategy, retire);
     scenario.has_previous = choice.pick(5) > 0;

@@ -12,6 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// What stands in a definition for the store path that the app runs.
 pub const CLOSURE_VARIABLE: &str = "${closure}";
 
+/// In the environment of a side with the strategy `ports`: the port that it has to bind.
+pub const PORT_VARIABLE: &str = "PORT";
+
 /// An app's definition, checked and with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
@@ -19,6 +22,8 @@ pub struct App {
     pub template: Definition,
     /// What a host runs that has no profile of the app yet.
     pub closure: Option<String>,
+    /// Strategy `ports`: the TCP port that each side binds by itself, by its index.
+    pub ports: Option<[u16; 2]>,
     /// The program that a swap runs first if the closure has it, with [`CLOSURE_VARIABLE`] as it
     /// was written; none: never.
     pub migrate: Option<String>,
@@ -56,6 +61,8 @@ pub enum Strategy {
     Overlap,
     /// The old one stops, then the new one starts on the same sockets.
     Restart,
+    /// Both run at once, each on a port that it binds by itself; a balancer moves users.
+    Ports,
 }
 
 /// When the side that served is stopped.
@@ -110,6 +117,8 @@ pub enum ProbeAddress {
     Tcp(SocketAddr),
     /// A Unix socket's path.
     Unix(String),
+    /// The port of the side that is asked, on the loopback address.
+    OwnPort,
 }
 
 /// One of an app's two places to run.
@@ -220,7 +229,14 @@ impl Strategy {
         match self {
             Self::Overlap => "overlap",
             Self::Restart => "restart",
+            Self::Ports => "ports",
         }
+    }
+
+    /// Whether the candidate runs on the other side, beside the one that serves.
+    #[must_use]
+    pub const fn has_two_sides(self) -> bool {
+        matches!(self, Self::Overlap | Self::Ports)
     }
 }
 
@@ -231,22 +247,31 @@ impl App {
         self.template.listen.iter().any(|listen| listen.grouped)
     }
 
+    /// The port that a side binds by itself; none unless the strategy is `ports`.
+    #[must_use]
+    pub fn port(&self, side: Side) -> Option<u16> {
+        self.ports.map(|ports| ports[side.index()])
+    }
+
     /// How a side runs this closure.
     #[must_use]
-    pub fn side(&self, closure: &str) -> Definition {
+    pub fn side(&self, side: Side, closure: &str) -> Definition {
         let mut definition = self.template.clone();
         expand_all(&mut definition.exec, closure);
         definition.directory = expand(&definition.directory, closure);
         for value in definition.environment.values_mut() {
             *value = expand(value, closure);
         }
+        let port = self.port(side).map(|port| (PORT_VARIABLE.to_owned(), port.to_string()));
+        definition.environment.extend(port);
         definition
     }
 
-    /// How a task runs this program for this closure: as the app, once, without its sockets.
+    /// How a task runs this program for this closure: as the app, once, without its sockets. With
+    /// the strategy `ports` it is told the port of `side`, which serves users meanwhile.
     #[must_use]
-    pub fn task(&self, program: &[String], closure: &str) -> Definition {
-        let mut definition = self.side(closure);
+    pub fn task(&self, program: &[String], side: Side, closure: &str) -> Definition {
+        let mut definition = self.side(side, closure);
         definition.exec = program.to_vec();
         expand_all(&mut definition.exec, closure);
         definition.kind = Kind::Oneshot;
@@ -293,6 +318,8 @@ impl fmt::Display for ProbeAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{path}"),
+            // As `${closure}`, it is filled in by whoever knows which side is meant.
+            Self::OwnPort => write!(f, "{}:${{port}}", Ipv4Addr::LOCALHOST),
         }
     }
 }

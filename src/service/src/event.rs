@@ -193,8 +193,8 @@ impl std::fmt::Display for Verb {
 /// A step of a swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SwapVerb {
-    /// Have the candidate's program run, where no user reaches it (strategy `overlap`), or in
-    /// place of the old one (`restart`). Answered when it runs.
+    /// Have the candidate's program run, where no user reaches it (`overlap`, `ports`), or in place
+    /// of the old one (`restart`). Answered when it runs.
     Prepare {
         /// What it runs.
         closure: String,

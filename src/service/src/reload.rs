@@ -267,8 +267,12 @@ impl Keys {
     }
 
     fn of_app(&mut self, old: &App, new: &App) {
-        let App { template, closure, migrate, health, swap, after_switch, on_rollback } = old;
+        let App { template, closure, ports, migrate, health, swap, after_switch, on_rollback } =
+            old;
         self.of_service(template, &new.template);
+        if *ports != new.ports {
+            self.push("ports", true);
+        }
         let fields = [
             ("closure", *closure == new.closure),
             ("migrate", *migrate == new.migrate),

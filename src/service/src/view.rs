@@ -152,7 +152,7 @@ pub struct AppView {
     pub name: String,
     /// The side that served before a swap, until it is retired.
     pub serving: AppRun,
-    /// The side that is to take over, during an overlap.
+    /// The side that is to take over, while both run.
     pub candidate: Option<AppRun>,
     /// The swap that is under way.
     pub swap: Option<SwapView>,
@@ -165,6 +165,8 @@ pub struct AppRun {
     pub side: Side,
     /// What it runs; none if the app has nothing to run yet.
     pub closure: Option<String>,
+    /// The port that it binds by itself, with strategy `ports`.
+    pub port: Option<u16>,
     /// How it is; its `name` is the side's key. It is ready in [`State::Running`].
     pub view: View,
 }
@@ -185,7 +187,7 @@ pub struct SwapView {
 pub enum SwapPhase {
     /// The candidate's program does not run yet.
     Preparing,
-    /// It has run; users go to the old side (strategy `overlap`).
+    /// It has run; users go to the old side (not with strategy `restart`).
     Prepared,
     /// Users go to the candidate.
     Admitted,

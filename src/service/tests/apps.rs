@@ -108,12 +108,12 @@ fn every_key() {
     assert_eq!((app.swap.retire, app.swap.migrate_lease_ms), (Retire::AtSwitch, 5000));
     assert_eq!((app.migrate.as_deref(), app.after_switch.len()), (None, 2));
 
-    let side = app.side("/nix/store/def-web-2");
+    let side = app.side(Side::Zero, "/nix/store/def-web-2");
     assert_eq!(side.exec[0], "/nix/store/def-web-2/bin/web");
     assert_eq!(side.exec[2], "/nix/store/def-web-2/share");
     assert_eq!(side.environment["ROOT"], "/nix/store/def-web-2");
     assert_eq!(side.listen, app.template.listen);
-    let task = app.task(&app.after_switch, "/nix/store/def-web-2");
+    let task = app.task(&app.after_switch, Side::Zero, "/nix/store/def-web-2");
     assert_eq!(task.exec, ["/nix/store/def-web-2/bin/smoke", "-v"]);
     assert_eq!((task.kind, task.restart.policy), (Kind::Oneshot, Policy::No));
     assert_eq!((task.listen.len(), task.user.as_deref()), (0, Some("web")));
@@ -191,7 +191,7 @@ fn mistakes() {
         (
             "[app.health]\ntcp = {}",
             "2:7: there is no socket to probe (write [app.listen] with the socket to ask, or \
-             leave the probe out)",
+             ports, or leave the probe out)",
         ),
         (
             "[app.health]\nnotify = {}",
@@ -211,6 +211,37 @@ fn mistakes() {
             "[app.swap]\nstrategy = 'overlapp'",
             "2:12: unknown value \"overlapp\" (write \"overlap\")",
         ),
+        (
+            "[app.swap]\nstrategy = 'ports'",
+            "2:12: strategy \"ports\" needs a port for each side (write ports = [4000, 4001] in [app])",
+        ),
+        (
+            "[app]\nports = [80, 81]\n[app.swap]\nstrategy = 'overlap'",
+            "4:12: an app with ports cannot be swapped by \"overlap\" (write strategy = \"ports\", or \
+             leave ports out of [app])",
+        ),
+        (
+            "[app]\nports = [80, 80]",
+            "2:9: [80, 80] are no two ports (write ports = [4000, 4001]: one for each side, from 1 \
+             to 65535)",
+        ),
+        ("[app]\nports = [0, 80]", "2:9: [0, 80] are no two ports (write"),
+        ("[app]\nports = [80, 65536]", "2:14: invalid value: integer `65536`, expected u16 (write"),
+        ("[app]\nports = [80]", "2:9: invalid length 1, expected an array of length 2 (write"),
+        (
+            "[app]\nports = [80, 81]\n[app.listen]\nhttp = '[::]:82'",
+            "4:1: an app with ports binds them itself and is given no sockets (leave [app.listen] \
+             out, or ports)",
+        ),
+        (
+            "[app]\nports = [80, 81]\nenvironment = { PORT = '80' }",
+            "2:9: PORT is set by the supervisor: to the port of each side (leave it out of \
+             environment)",
+        ),
+        (
+            "[app]\nports = [80, 81]\n[app.health]\ntcp = { listen = 'http' }",
+            "4:9: unknown key \"listen\" in [app.health.tcp] (known here: ",
+        ),
         ("[app.swap]\nmigrate-lease = '1ms'", "2:17: migrate-lease is too short (write at least"),
         ("[app.swap]\ndrainn = '1s'", "2:1: unknown key \"drainn\" in [app.swap] (write drain)"),
         ("[app.hooks]\nafter-switch = ['smoke']", "2:17: the program \"smoke\" is not an absolute"),
@@ -224,6 +255,31 @@ fn mistakes() {
     }
     let all = bad("[app]\nexec = 1\n[app.swap]\ndrain = 3\n[app.health]\nhttp = {}\n");
     assert_eq!(all.len(), 4, "all problems at once: {all:#?}");
+}
+
+/// Strategy `ports`: each side is told its own port, tasks that of the side they are run beside, and
+/// the gate asks the port of whoever is meant.
+#[test]
+fn an_app_that_binds_its_own_ports() {
+    let app = good("[app]\nports = [4000, 4001]\nenvironment = { HOST = '${closure}' }");
+    assert_eq!(app.swap.strategy, Strategy::Ports);
+    assert_eq!(app.template.listen, []);
+    assert_eq!(app.health.probe, Probe::Tcp { at: ProbeAddress::OwnPort });
+    assert_eq!(ProbeAddress::OwnPort.to_string(), "127.0.0.1:${port}");
+    for (side, port) in [(Side::Zero, "4000"), (Side::One, "4001")] {
+        let environment = app.side(side, "/s/v2").environment;
+        assert_eq!((&*environment["PORT"], &*environment["HOST"]), (port, "/s/v2"));
+        let task = app.task(&["/bin/smoke".to_owned()], side, "/s/v2");
+        assert_eq!(task.environment["PORT"], port);
+        assert_eq!(app.port(side).map(|port| port.to_string()).as_deref(), Some(port));
+    }
+    let text = "[app]\nports = [4000, 4001]\n[app.swap]\nstrategy = 'ports'\n\
+                [app.health.http]\npath = '/up'";
+    let probe = Probe::Http { at: ProbeAddress::OwnPort, path: "/up".to_owned() };
+    assert_eq!(good(text).health.probe, probe);
+    let notifies = good("[app]\nkind = 'notify'\nports = [1, 2]\n[app.health]\nnotify = {}");
+    assert_eq!(notifies.health.probe, Probe::Notify);
+    assert_eq!(good("[app]").port(Side::Zero), None);
 }
 
 /// Apps among services: they are required by name, and nobody else may have their keys' names.

@@ -86,7 +86,7 @@ fn what_a_definition_may_say() {
         .collect();
     assert_eq!(definition.credentials, expected);
     let app = parse_app("x.toml", APP).expect("it is sound");
-    assert_eq!(app.side("/s/v1").credentials.len(), 1);
+    assert_eq!(app.side(service::Side::Zero, "/s/v1").credentials.len(), 1);
     for name in ["/a", "plain", "/a.b_c-d/E:7", "/a:live", "arn:aws:ssm:eu-west-1:1:parameter/a"] {
         let text =
             format!("[service]\nexec=['/x']\n[service.credentials]\na = {{ ssm = '{name}' }}");

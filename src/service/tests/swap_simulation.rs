@@ -7,6 +7,8 @@
 //! - users reach no side that was not admitted, and always one while a side listens
 //!   ([`World::check_users`]); the gate is in force before a candidate is spawned, and no side is
 //!   retired or taken back while users go to it ([`World::check_effect`]);
+//! - each side is told its own port ([`World::check_port`]), and sides that have one are never
+//!   steered;
 //! - never two sides without a swap; after `retire` the candidate alone, after `abandon` the old
 //!   side alone, each with its own closure ([`World::check_reply`], [`World::check_rested`]);
 //! - every verb is answered once; a task ends once for a swap, and never runs without a lease;
@@ -33,8 +35,8 @@ use service::{AppView, Cause, Task, Verb};
 use service::{Effect, Event, Machine, Now, Outcome, Place, Program, Side, State, SwapVerb};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-const APPS: [&str; 3] = ["web", "job", "new"];
-const NAMES: [&str; 5] = ["web", "job", "new", "db", "proxy"];
+const APPS: [&str; 4] = ["web", "job", "new", "own"];
+const NAMES: [&str; 6] = ["web", "job", "new", "own", "db", "proxy"];
 
 fn load() -> Loaded {
     let file = |name: &str, text: &str| (name.to_owned(), format!("{name}.toml"), text.to_owned());
@@ -44,6 +46,7 @@ fn load() -> Loaded {
         file("web", "[app]\nclosure = '/c/seed'\nrequires = ['db']\nlisten.http = '[::]:80'"),
         file("job", &format!("[app]\nclosure = '/c/seed'\n{restart}kind = 'notify'")),
         file("new", "[app]\nlisten.http = '[::]:81'"),
+        file("own", "[app]\nclosure = '/c/seed'\nports = [4000, 4001]"),
         file("proxy", "[service]\nexec = ['/bin/proxy']\nrequires = ['web']"),
     ])
 }
@@ -109,7 +112,7 @@ fn action() -> impl Strategy<Value = Action> {
     let status = prop_oneof![Just(0), Just(256), Just(9), Just(15)];
     let verb = prop_oneof![2 => Just(Verb::Start), 1 => Just(Verb::Stop), 1 => Just(Verb::Restart)];
     let age = prop_oneof![6 => Just(0_u8), 1 => Just(1), 1 => Just(2)];
-    let app = prop_oneof![3 => Just(0_u8), 1 => Just(1), 1 => Just(2)];
+    let app = prop_oneof![3 => Just(0_u8), 1 => Just(1), 1 => Just(2), 2 => Just(3)];
     prop_oneof![
         40 => (any::<u8>(), prop::bool::weighted(0.1))
             .prop_map(|(pick, again)| Action::Deliver { pick, again }),
@@ -120,10 +123,10 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(pick, status, emptied)| Action::Exit { pick, status, emptied }),
         8 => any::<u8>().prop_map(|pick| Action::Empty { pick }),
         3 => any::<u8>().prop_map(|pick| Action::Shut { pick }),
-        8 => (0..3_u8).prop_map(|app| Action::QueueEmpty { app }),
+        8 => (0..4_u8).prop_map(|app| Action::QueueEmpty { app }),
         8 => prop_oneof![0..500_u64, 0..40_000_u64]
             .prop_map(|duration_ms| Action::Advance { duration_ms }),
-        3 => (verb, 0..5_u8).prop_map(|(verb, name)| Action::Command { verb, name }),
+        3 => (verb, 0..6_u8).prop_map(|(verb, name)| Action::Command { verb, name }),
         25 => (app.clone(), 0..6_u8, age.clone())
             .prop_map(|(app, verb, age)| Action::Swap { app, verb, age }),
         6 => (app, 0..3_u8, age, any::<bool>())
@@ -150,6 +153,11 @@ struct Known {
     before: BTreeMap<String, Option<String>>,
     /// Number of the newest swap.
     swap: u32,
+}
+
+/// Whether the kernel tells who takes a connection.
+fn has_group(app: &str) -> bool {
+    !matches!(app, "job" | "own")
 }
 
 fn swap_id(app: &str, number: u32) -> String {
@@ -268,6 +276,7 @@ impl World {
                 self.open.remove(&id).expect("answered twice");
             }
             Effect::Group { app, request, first, program } => {
+                assert!(has_group(&app), "{app} is steered");
                 let failure = self.refuse.then(|| "no".to_owned());
                 let known = self.apps.get_mut(&app).expect("an app");
                 known.refused = failure.is_some();
@@ -312,12 +321,14 @@ impl World {
         }
         let definition = self.machine.definition(key).expect("something to run").clone();
         self.pid1.spawn(key, incarnation);
+        self.check_port(key, definition.environment.get("PORT"));
         let id = (key.to_owned(), incarnation);
         self.programs.entry(id.clone()).or_insert_with(|| definition.exec[0].clone());
         match self.machine.place(key) {
-            Place::Side { app, side } => {
+            Place::Side { app, side } if has_group(app) => {
                 self.apps.get_mut(app).expect("an app").group.join(side);
             }
+            Place::Side { .. } => {}
             Place::Task { .. } => {
                 let swap = definition.exec[1].clone();
                 let once = (key.to_owned(), swap.clone());
@@ -326,6 +337,17 @@ impl World {
             }
             Place::Service => {}
         }
+    }
+
+    /// A side binds the port that is its own and nobody else's.
+    fn check_port(&self, key: &str, port: Option<&String>) {
+        let Place::Side { app: "own", side } = self.machine.place(key) else {
+            let is_task = key.starts_with("own.");
+            assert!(port.is_none() || is_task, "{key} is told a port");
+            return;
+        };
+        let own = ["4000", "4001"][side.index()];
+        assert_eq!(port.map(String::as_str), Some(own), "{key}");
     }
 
     fn view(&self, app: &str) -> AppView {
@@ -352,7 +374,7 @@ impl World {
     fn check_users(&self) {
         for view in self.machine.apps() {
             let group = &self.apps[&view.name].group;
-            if view.name == "job" || group.shut.contains(&view.serving.side) {
+            if !has_group(&view.name) || group.shut.contains(&view.serving.side) {
                 continue;
             }
             if let Some(side) = group.users() {
@@ -368,7 +390,7 @@ impl World {
                 assert!(self.pid1.shutdown.is_none(), "{key} starts after the end");
                 let Place::Side { app, side } = self.machine.place(key) else { return };
                 let group = &self.apps[app].group;
-                if app != "job" && !self.allowed(&self.view(app)).contains(&side) {
+                if has_group(app) && !self.allowed(&self.view(app)).contains(&side) {
                     assert_eq!(group.program, Some(Program::Gate), "{key} is not gated");
                     assert_eq!(group.users(), Some(side.other()), "{group:?}");
                 }
@@ -430,7 +452,7 @@ impl World {
             }
             SwapVerb::Admit if *outcome == Outcome::Done && view.candidate.is_some() => {
                 let phase = view.swap.map(|swap| swap.phase);
-                if phase == Some(SwapPhase::Admitted) {
+                if phase == Some(SwapPhase::Admitted) && has_group(app) {
                     assert_eq!(known.group.program, Some(Program::Switch));
                 }
             }

@@ -268,6 +268,56 @@ fn a_restart() {
     assert_eq!(host.closures(), (Some("/s/v3".to_owned()), None));
 }
 
+/// Strategy ports: both sides run, each on its own port; nothing is steered and no queue is waited
+/// for, since whoever is in front moves the users. Tasks are told the port of the side that users
+/// are on.
+#[test]
+fn two_ports() {
+    let text = "[app]\nclosure = '/s/v1'\nports = [4000, 4001]\nswap.drain = '7s'";
+    let mut host = Host::up("web", text);
+    let port = |host: &Host, key: &str| {
+        let definition = host.machine.definition(key).expect("something to run");
+        definition.environment["PORT"].clone()
+    };
+    assert_eq!(port(&host, "web.0"), "4000");
+    assert_eq!(host.swap(1, "web", "A", prepare("/s/v2")), [spawn("web.1", 1)]);
+    assert_eq!(port(&host, "web.1"), "4001");
+    assert_eq!(host.started("web.1", 1), [done(1)]);
+    let ports = (host.app().serving.port, host.app().candidate.and_then(|run| run.port));
+    assert_eq!(ports, (Some(4000), Some(4001)));
+    let task = |host: &mut Host, id| {
+        let program = vec!["/bin/smoke".to_owned()];
+        let (app, swap, closure) = ("web".to_owned(), "A".to_owned(), "/s/v2".to_owned());
+        let (task, lease_ms) = (Task::AfterSwitch, 60_000);
+        host.step(Event::RunTask { id, app, swap, task, program, closure, lease_ms })
+    };
+    assert_eq!(host.swap(2, "web", "A", SwapVerb::Admit), [done(2)]);
+    task(&mut host, 3);
+    assert_eq!(port(&host, "web.after-switch"), "4001");
+    // Taken back and tried again: the same port, as soon as it is free.
+    assert_eq!(
+        stops(&host.swap(4, "web", "A", SwapVerb::Abandon)),
+        [("web.1", 7_000_000_000), ("web.after-switch", 10_000_000_000)]
+    );
+    host.ended("web.after-switch", 1, 15, Cause::Asked);
+    assert_eq!(host.ended("web.1", 1, 15, Cause::Asked), [done(4)]);
+    assert_eq!(host.swap(5, "web", "B", prepare("/s/v3")), [spawn("web.1", 2)]);
+    host.started("web.1", 2);
+    host.swap(6, "web", "B", SwapVerb::Admit);
+    let effects = host.swap(7, "web", "B", SwapVerb::Retire);
+    assert_eq!(stops(&effects), [("web.0", 7_000_000_000)]);
+    let (mut next, effects) = host.die(vec![run("web.0", 1), run("web.1", 2)]);
+    // PID 1, as it is asked here, knows of no stop: it is told again, and nothing starts.
+    assert_eq!(stops(&effects), [("web.0", 7_000_000_000)]);
+    assert_eq!(effects.len(), 1);
+    next.ended("web.0", 1, 0, Cause::Asked);
+    assert_eq!(next.closures(), (Some("/s/v3".to_owned()), None));
+    assert_eq!(next.app().serving.port, Some(4001));
+    assert_eq!(next.swap(8, "web", "C", prepare("/s/v4")), [spawn("web.0", 2)]);
+    assert_eq!(port(&next, "web.0"), "4000");
+    assert_eq!((host.groups.len(), next.groups.len(), next.awaited.len()), (0, 0, 0));
+}
+
 /// At boot the profile counts before the seed; with neither the app waits and says so, until a
 /// swap gives it something.
 #[test]

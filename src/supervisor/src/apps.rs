@@ -61,7 +61,7 @@ pub fn task(task: Task) -> app::Task {
 }
 
 fn run(run: view::AppRun) -> AppRun {
-    let view::AppRun { side, closure, view } = run;
+    let view::AppRun { side, closure, port, view } = run;
     let ready = view.state == State::Running;
     let reason = match view.state {
         State::Running | State::Starting | State::Stopping => view.problems.into_iter().next(),
@@ -70,6 +70,7 @@ fn run(run: view::AppRun) -> AppRun {
     AppRun {
         side: if side == app::Side::Zero { 0 } else { 1 },
         closure,
+        port,
         state: views::state(view.state),
         incarnation: view.incarnation,
         pid: view.pid,
@@ -115,11 +116,13 @@ fn policy(app: &app::App) -> AppPolicy {
         strategy: match app.swap.strategy {
             app::Strategy::Overlap => Strategy::Overlap,
             app::Strategy::Restart => Strategy::Restart,
+            app::Strategy::Ports => Strategy::Ports,
         },
         health: health(&app.health),
         drain_ms: app.swap.drain_ms,
         bake_ms: app.swap.bake_ms,
         watch_ms: app.swap.watch_ms,
+        ports: app.ports.map(Vec::from).unwrap_or_default(),
         retire: match app.swap.retire {
             app::Retire::AfterBake => RetireWhen::AfterBake,
             app::Retire::AtSwitch => RetireWhen::AtSwitch,

@@ -24,15 +24,15 @@ pub struct AppView {
 
 /// An app: a service whose program comes from a closure that is swapped.
 ///
-/// It has two sides, 0 and 1. One serves; the other rests, except during a swap by overlap, when
-/// it runs the candidate.
+/// It has two sides, 0 and 1. One serves; the other rests, except during a swap by overlap or
+/// ports, when it runs the candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 pub struct App {
     /// Its name.
     pub name: String,
     /// The side that serves; with the strategy restart also the one that is being changed.
     pub serving: AppRun,
-    /// The side that runs the candidate, during a swap by overlap.
+    /// The side that runs the candidate, during a swap by overlap or ports.
     pub candidate: Option<AppRun>,
     /// The swap that is under way.
     pub swap: Option<AppSwap>,
@@ -47,6 +47,8 @@ pub struct AppRun {
     pub side: u32,
     /// The store path it runs; none for an app that never had one.
     pub closure: Option<String>,
+    /// The TCP port that it binds by itself, with the strategy ports.
+    pub port: Option<u16>,
     /// How it is.
     pub state: ServiceState,
     /// The number of its newest run; 0 before the first.
@@ -111,6 +113,9 @@ impl SwapPhase {
 pub struct AppPolicy {
     /// How the new closure takes over.
     pub strategy: Strategy,
+    /// The TCP ports that side 0 and side 1 bind by themselves; empty but with the strategy ports.
+    #[serde(default)]
+    pub ports: Vec<u16>,
     /// How to find out that it is healthy.
     pub health: AppHealth,
     /// How long a side that goes may finish its requests; milliseconds.
@@ -140,6 +145,8 @@ pub enum Strategy {
     Overlap,
     /// The old one stops, the new one starts on the same kept sockets.
     Restart,
+    /// Both run for a while, each on a port that it binds by itself; a balancer moves users.
+    Ports,
 }
 
 impl Strategy {
@@ -149,6 +156,7 @@ impl Strategy {
         match self {
             Strategy::Overlap => "overlap",
             Strategy::Restart => "restart",
+            Strategy::Ports => "ports",
         }
     }
 }
@@ -169,7 +177,8 @@ pub enum RetireWhen {
 pub struct AppHealth {
     /// By what.
     pub kind: HealthKind,
-    /// Where to ask with http and tcp: an IP address and port to connect to, or `unix:/path`.
+    /// Where to ask with http and tcp: an IP address and port to connect to, or `unix:/path`. With
+    /// the strategy ports it ends in `${port}`: that of the side that is asked.
     pub address: Option<String>,
     /// The path to GET, with http.
     pub path: Option<String>,

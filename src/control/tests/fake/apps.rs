@@ -14,6 +14,7 @@ pub const NEW: &str = "/nix/store/9q1cxfb5m7zlqnydpxg6kxcajx5cwz0w-storefront-1.
 fn run(side: u32, closure: Option<&str>, state: ServiceState) -> AppRun {
     AppRun {
         side,
+        port: None,
         closure: closure.map(str::to_owned),
         state,
         incarnation: 3,
@@ -28,6 +29,7 @@ fn run(side: u32, closure: Option<&str>, state: ServiceState) -> AppRun {
 fn policy() -> AppPolicy {
     AppPolicy {
         strategy: Strategy::Overlap,
+        ports: Vec::new(),
         health: AppHealth {
             kind: HealthKind::Http,
             address: Some("127.0.0.1:80".into()),

@@ -6,7 +6,6 @@ use crate::effect::{Effect, ProbeTarget, Ticket};
 use crate::event::ProbeResult;
 use crate::health::{Health, HealthKind};
 use crate::limits::{CRASHES_MAX, PROBE_FAILURES_MAX, UP_MS};
-use crate::policy::Strategy;
 use crate::view::{Run, RunState};
 use crate::{Now, Swap};
 
@@ -30,6 +29,8 @@ pub(super) struct Asking {
     health: Health,
     /// The newest run that was seen; 0 for none.
     pub(super) incarnation: u64,
+    /// The port that it binds by itself.
+    port: Option<u16>,
     /// Ends of runs.
     crashes: u32,
     /// Since when that run lives.
@@ -66,6 +67,7 @@ impl Asking {
             mode,
             health,
             incarnation,
+            port: None,
             crashes: 0,
             live_since_ns: None,
             is_ready: false,
@@ -113,6 +115,7 @@ impl Asking {
             self.incarnation = run.incarnation;
             self.start_over();
         }
+        self.port = run.port.or(self.port);
         self.is_down = run.state == RunState::Down && run.incarnation > 0;
         self.is_ready = run.state == RunState::Up && run.ready;
         if run.state.is_live() {
@@ -221,7 +224,10 @@ impl Asking {
     fn question(&self) -> String {
         match &self.health.kind {
             HealthKind::Http { path, .. } => format!("GET {path}"),
-            HealthKind::Tcp { address } => format!("connect to {address}"),
+            HealthKind::Tcp { .. } => match self.health.kind.of_port(self.port) {
+                Some(HealthKind::Tcp { address }) => format!("connect to {address}"),
+                _ => "connect to it".to_owned(),
+            },
             HealthKind::Notify => "READY=1".to_owned(),
             HealthKind::Up => "staying up".to_owned(),
         }
@@ -267,7 +273,7 @@ impl Machine {
             Mode::Bake if swap.retired_early => (&view.serving, swap.to.path.as_str()),
             Mode::Gate | Mode::Bake => {
                 let is_ours = view.swap.as_ref().is_some_and(|host| host.id == swap.host_id());
-                let alone = (swap.policy.strategy == Strategy::Restart).then_some(&view.serving);
+                let alone = (!swap.policy.strategy.has_two_sides()).then_some(&view.serving);
                 (view.candidate.as_ref().or(alone).filter(|_| is_ours)?, swap.candidate())
             }
             Mode::Watch => (&view.serving, swap.to.path.as_str()),
@@ -310,7 +316,9 @@ impl Machine {
         if !asking.health.kind.is_probed() || !is_time {
             return;
         }
-        let health = asking.health.clone();
+        // Without a word of the side that is to be asked there is nobody to ask yet.
+        let Some(kind) = asking.health.kind.of_port(asking.port) else { return };
+        let health = Health { kind, ..asking.health.clone() };
         let target = match asking.mode {
             Mode::Gate | Mode::Bake if !retired_early => ProbeTarget::Candidate,
             _ => ProbeTarget::Serving,

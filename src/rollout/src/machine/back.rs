@@ -5,7 +5,7 @@ use super::tell::{cut, label, seconds};
 use super::{Machine, Verb};
 use crate::effect::{Effect, HookKind};
 use crate::limits::{BACK_GATE_MS_MIN, FAILED_MAX, HISTORY_MAX, HOOK_DEADLINE_MS, HOOK_LEASE_MS};
-use crate::policy::{Strategy, expand};
+use crate::policy::expand;
 use crate::record::{Back, FailedPath, Origin, State, Swap};
 use crate::report::{Outcome, OutcomeKind, Step, StepState};
 
@@ -27,8 +27,8 @@ impl Machine {
             self.fail_leg(&reason);
             return true;
         }
-        let is_overlap = swap.policy.strategy == Strategy::Overlap;
-        let unseen = is_overlap.then(|| "users never reached it".to_owned());
+        let stays = swap.policy.strategy.has_two_sides();
+        let unseen = stays.then(|| "users never reached it".to_owned());
         let details: Vec<String> = tries.into_iter().chain(unseen).collect();
         let mut back = self.bad_release(Step::Gate, reason);
         back.outcome.details = vec![details.join("; ")];

@@ -139,8 +139,8 @@ impl Machine {
         let deadline_ms = if goes_back { deadline_ms.max(BACK_GATE_MS_MIN) } else { deadline_ms };
         let pid = self.observed(ask::Mode::Gate).map_or(0, |run| run.pid);
         if !is_reverse {
-            let is_overlap = swap.policy.strategy == Strategy::Overlap;
-            let from = swap.from.as_ref().filter(|_| is_overlap);
+            let stays = swap.policy.strategy.has_two_sides();
+            let from = swap.from.as_ref().filter(|_| stays);
             let stay = from.map(|from| format!("users stay on {}", label(from)));
             let words = (pid != 0).then(|| format!("pid {pid}")).into_iter().chain(stay);
             let text = words.collect::<Vec<_>>().join("; ");
@@ -164,7 +164,7 @@ impl Machine {
             test.deadline_ns = now.plus_ms(test.within_ms);
         }
         let alone = match swap.policy.strategy {
-            Strategy::Overlap => ", asked of the new version only",
+            Strategy::Overlap | Strategy::Ports => ", asked of the new version only",
             Strategy::Restart => "",
         };
         if !is_reverse {
@@ -207,7 +207,7 @@ impl Machine {
     pub(super) fn switched(&mut self) {
         let Some(swap) = self.swap() else { return };
         let must_retire = swap.policy.retire == Retire::AtSwitch
-            && swap.policy.strategy == Strategy::Overlap
+            && swap.policy.strategy.has_two_sides()
             && !swap.retired_early;
         if must_retire {
             return self.retire();

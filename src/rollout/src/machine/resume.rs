@@ -1,7 +1,7 @@
 //! Going on where the record says.
 
 use super::{Facts, Machine};
-use crate::policy::{Retire, Strategy};
+use crate::policy::Retire;
 use crate::record::{Origin, Record, State, Swap};
 use crate::report::{Outcome, OutcomeKind};
 use crate::view::View;
@@ -49,6 +49,7 @@ impl Machine {
         match swap.state {
             // Temporary roots died with the agent: everything is checked again.
             State::Fetched => self.enter(State::Planned),
+            _ if self.is_back_alone() => self.enter(State::Retired),
             _ if self.is_lost() => {
                 let reason = "the supervisor no longer knows of it".to_owned();
                 let back = self.host_fault(reason, Vec::new());
@@ -82,11 +83,21 @@ impl Machine {
         self.finish(Outcome { reason, ..Outcome::plain(kind) });
     }
 
+    /// Whether a reverse swap came through although the disk, which a way back does not wait for,
+    /// was not told: the previous version serves alone.
+    fn is_back_alone(&self) -> bool {
+        let (Some(swap), Some(view)) = (self.swap(), self.view.as_ref()) else { return false };
+        let is_under_way =
+            matches!(swap.state, State::Migrated | State::Started { .. } | State::Gated);
+        let serves = view.serving.closure.as_deref() == Some(swap.candidate());
+        swap.is_reverse() && is_under_way && view.swap.is_none() && serves
+    }
+
     /// Whether the supervisor must know of the swap and does not.
     fn is_lost(&self) -> bool {
         let (Some(swap), Some(view)) = (self.swap(), self.view.as_ref()) else { return false };
         let retires_first =
-            swap.policy.retire == Retire::AtSwitch && swap.policy.strategy == Strategy::Overlap;
+            swap.policy.retire == Retire::AtSwitch && swap.policy.strategy.has_two_sides();
         if swap.back.is_some() && !swap.is_reverse() {
             return false;
         }

@@ -197,7 +197,8 @@ impl Back {
 
 impl Swap {
     /// Whether users may have reached the candidate.
-    pub(super) const fn has_switched(&self) -> bool {
+    #[must_use]
+    pub const fn has_switched(&self) -> bool {
         matches!(
             self.state,
             State::Switched

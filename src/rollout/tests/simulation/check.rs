@@ -54,7 +54,7 @@ pub fn admissible(world: &World) {
     if world.free.is_some() {
         return;
     }
-    let candidate = match world.is_overlap() {
+    let candidate = match world.has_two_sides() {
         true => &world.host.sides[1 - world.host.serving],
         false => &world.host.sides[world.host.serving],
     };

@@ -2,12 +2,15 @@
 //! a profile. What a power cut leaves is in [`Disk`]; all the rest is gone with it.
 
 use rollout::{
-    Failure, Fault, HostSwap, ProbeResult, ProbeTarget, RootRole, Run, RunState, Strategy,
-    SwapPhase, View,
+    Failure, Fault, HealthKind, HostSwap, ProbeResult, ProbeTarget, RootRole, Run, RunState,
+    Strategy, SwapPhase, View,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const SECOND: u64 = 1_000_000_000;
+
+/// What the sides bind with the strategy `ports`.
+pub const PORTS: [u16; 2] = [4000, 4001];
 
 /// How a program behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,23 +174,14 @@ impl Host {
     }
 
     pub fn view(&self) -> View {
-        let run = |side: &Side| Run {
-            closure: side.closure.clone(),
-            state: match (side.is_wanted, side.is_live, side.gave_up) {
-                (false, ..) => RunState::Down,
-                (true, true, _) => RunState::Up,
-                (true, false, true) => RunState::Failed,
-                (true, false, false) => RunState::Waiting,
-            },
-            incarnation: side.incarnation,
-            pid: 0,
-            ready: side.is_live,
-            reason: String::new(),
+        let run = |index: usize| {
+            let port = (self.strategy == Strategy::Ports).then(|| PORTS[index]);
+            Run { port, ..run(&self.sides[index]) }
         };
-        let shows_candidate = self.swap.is_some() && self.strategy == Strategy::Overlap;
+        let shows_candidate = self.swap.is_some() && self.strategy.has_two_sides();
         View {
-            serving: run(&self.sides[self.serving]),
-            candidate: shows_candidate.then(|| run(&self.sides[1 - self.serving])),
+            serving: run(self.serving),
+            candidate: shows_candidate.then(|| run(1 - self.serving)),
             swap: self.swap.clone(),
         }
     }
@@ -198,7 +192,7 @@ impl Host {
 
     fn candidate(&self) -> usize {
         match self.strategy {
-            Strategy::Overlap => 1 - self.serving,
+            Strategy::Overlap | Strategy::Ports => 1 - self.serving,
             Strategy::Restart => self.serving,
         }
     }
@@ -235,7 +229,7 @@ impl Host {
             None if self.ended.as_deref() == Some(id) => return Ok(()),
             _ => return Err(host("nothing to retire")),
         }
-        if self.strategy == Strategy::Overlap {
+        if self.strategy.has_two_sides() {
             self.stop(self.serving);
             self.serving = 1 - self.serving;
         }
@@ -264,10 +258,18 @@ impl Host {
         Ok(())
     }
 
-    pub fn probe(&self, target: ProbeTarget, now_ns: u64) -> ProbeResult {
+    /// Whoever listens where the question goes answers it, whoever was meant.
+    pub fn probe(&self, target: ProbeTarget, kind: &HealthKind, now_ns: u64) -> ProbeResult {
         let is_candidate = target == ProbeTarget::Candidate && self.swap.is_some();
-        let side = &self.sides[if is_candidate { self.candidate() } else { self.serving }];
-        self.answer(side, now_ns)
+        let meant = if is_candidate { self.candidate() } else { self.serving };
+        let asked = match (self.strategy, kind) {
+            (Strategy::Ports, HealthKind::Http { address, .. } | HealthKind::Tcp { address }) => {
+                let of = |port: &u16| *address == format!("127.0.0.1:{port}");
+                PORTS.iter().position(of).expect("a port of one side")
+            }
+            _ => meant,
+        };
+        self.answer(&self.sides[asked], now_ns)
     }
 
     /// What users of the serving side get.
@@ -300,4 +302,22 @@ fn dies_ns(life: Life, side: &Side) -> Option<u64> {
 
 pub fn host(reason: &str) -> Failure {
     Failure { fault: Fault::Host, reason: reason.to_owned(), cure: Vec::new() }
+}
+
+/// One side, but for its port.
+fn run(side: &Side) -> Run {
+    Run {
+        closure: side.closure.clone(),
+        port: None,
+        state: match (side.is_wanted, side.is_live, side.gave_up) {
+            (false, ..) => RunState::Down,
+            (true, true, _) => RunState::Up,
+            (true, false, true) => RunState::Failed,
+            (true, false, false) => RunState::Waiting,
+        },
+        incarnation: side.incarnation,
+        pid: 0,
+        ready: side.is_live,
+        reason: String::new(),
+    }
 }

@@ -32,7 +32,7 @@ pub fn policy(scenario: &Scenario) -> Policy {
     Policy {
         strategy: scenario.strategy,
         health: Health {
-            kind: scenario.kind.clone(),
+            kind: address(scenario.strategy, scenario.kind.clone()),
             every_ms: 1_000,
             passes: 2,
             timeout_ms: 500,
@@ -64,7 +64,7 @@ impl Scenario {
 
     /// The outcome that it must have when nothing crashes.
     pub fn expected(&self) -> OutcomeKind {
-        let is_last_alone = self.retire == Retire::AtSwitch && self.strategy == Strategy::Overlap;
+        let is_last_alone = self.retire == Retire::AtSwitch && self.strategy.has_two_sides();
         let must_return = self.strategy == Strategy::Restart || is_last_alone;
         let never_again = self.first == Life::NeverAgain;
         let is_gated_out = match self.second {
@@ -117,6 +117,14 @@ pub fn request(world: &World, number: u64, id: &str, kind: RequestKind) -> Reque
 
 pub fn http() -> HealthKind {
     HealthKind::Http { address: "[::]:443".to_owned(), path: "/up".to_owned() }
+}
+
+/// Where an app of this strategy is asked, as its definition says it.
+fn address(strategy: Strategy, mut kind: HealthKind) -> HealthKind {
+    if let (Strategy::Ports, HealthKind::Http { address, .. }) = (strategy, &mut kind) {
+        *address = "127.0.0.1:${port}".to_owned();
+    }
+    kind
 }
 
 /// A swap of one good version to another.

@@ -5,7 +5,7 @@ use crate::choice::Choice;
 use crate::host::{Disk, Host, Nature, SECOND, host};
 use rollout::{
     Admission, Answer, Effect, Event, Facts, Failure, Fault, HookKind, Machine, Now, Outcome, Plan,
-    Policy, ProbeResult, Record, Request, State, Strategy, Ticket,
+    Policy, ProbeResult, Record, Request, State, Ticket,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -418,8 +418,8 @@ impl World {
                 Ok(Answer::Probed(ProbeResult::Pass))
             }
             Effect::Probe { .. } if breaks => Ok(Answer::Probed(ProbeResult::Timeout)),
-            Effect::Probe { target, .. } => {
-                Ok(Answer::Probed(self.host.probe(*target, self.now_ns)))
+            Effect::Probe { target, health, .. } => {
+                Ok(Answer::Probed(self.host.probe(*target, &health.kind, self.now_ns)))
             }
             Effect::Migrate { swap, closure, .. } => Ok(self.end_migration(swap, closure, breaks)),
             _ if breaks => Err(host("EIO")),
@@ -584,8 +584,8 @@ impl World {
         self.take(effects);
     }
 
-    pub fn is_overlap(&self) -> bool {
-        self.policy.strategy == Strategy::Overlap
+    pub fn has_two_sides(&self) -> bool {
+        self.policy.strategy.has_two_sides()
     }
 }
 

@@ -4,9 +4,9 @@ use super::read::{Fault, File, Section, Written};
 use super::sections::{self, Names, duration, integer, strings};
 use super::sockets;
 use super::values::word;
-use super::{Address, Kind, Listen};
+use super::{Address, Definition, Kind, Listen};
 use crate::app::{
-    App, CLOSURE_VARIABLE, Health, Probe, ProbeAddress, Retire, Strategy, SwapPolicy,
+    App, CLOSURE_VARIABLE, Health, PORT_VARIABLE, Probe, ProbeAddress, Retire, Strategy, SwapPolicy,
 };
 use crate::limits::{
     ARGUMENTS_MAX, CLOSURE_BYTES_MAX, LEASE_MS_MIN, PROBE_EVERY_MS_MIN, PROBE_PASSES_MAX,
@@ -16,10 +16,13 @@ use std::ops::Range;
 use toml::Spanned;
 
 impl Written for Strategy {
-    const EXAMPLE: &'static str = "\"overlap\" or \"restart\"";
+    const EXAMPLE: &'static str = "\"overlap\", \"restart\" or \"ports\"";
 
     fn read(text: &str) -> Result<Self, Fault> {
-        word(text, &[("overlap", Self::Overlap), ("restart", Self::Restart)])
+        word(
+            text,
+            &[("overlap", Self::Overlap), ("restart", Self::Restart), ("ports", Self::Ports)],
+        )
     }
 }
 
@@ -60,8 +63,10 @@ pub(super) fn app(file: &mut File, mut section: Section) -> (App, Names) {
     let (mut template, names) = sections::body(file, &mut section, exec, kind, |file, section| {
         sockets::named(file, section, &mut spans)
     });
-    let health = health(file, &mut section, &template.listen, kind);
-    let swap = swap(file, &mut section, &template.listen);
+    let ports = ports(file, &mut section, &template, &spans);
+    let doors = Doors { listen: &template.listen, has_ports: ports.is_some() };
+    let health = health(file, &mut section, doors, kind);
+    let swap = swap(file, &mut section, doors);
     if swap.strategy == Strategy::Overlap {
         for (listen, span) in template.listen.iter_mut().zip(&spans) {
             listen.grouped = matches!(listen.address, Address::Tcp(_));
@@ -70,7 +75,7 @@ pub(super) fn app(file: &mut File, mut section: Section) -> (App, Names) {
     }
     let (after_switch, on_rollback) = hooks(file, &mut section);
     section.finish(file);
-    (App { template, closure, migrate, health, swap, after_switch, on_rollback }, names)
+    (App { template, closure, ports, migrate, health, swap, after_switch, on_rollback }, names)
 }
 
 fn closure(file: &mut File, section: &mut Section) -> Option<String> {
@@ -144,10 +149,54 @@ fn check_overlap(file: &mut File, listen: &Listen, span: &Range<usize>) {
     }
 }
 
-fn swap(file: &mut File, app: &mut Section, listen: &[Listen]) -> SwapPolicy {
-    let has_tcp = listen.iter().any(|listen| matches!(listen.address, Address::Tcp(_)));
+/// Through what an app is reached.
+#[derive(Clone, Copy)]
+struct Doors<'a> {
+    listen: &'a [Listen],
+    /// It binds one of two ports by itself.
+    has_ports: bool,
+}
+
+impl Doors<'_> {
+    fn strategy(self) -> Strategy {
+        let has_tcp = self.listen.iter().any(|listen| matches!(listen.address, Address::Tcp(_)));
+        match (self.has_ports, has_tcp) {
+            (true, _) => Strategy::Ports,
+            (false, true) => Strategy::Overlap,
+            (false, false) => Strategy::Restart,
+        }
+    }
+}
+
+/// `ports = [4000, 4001]`: what each side binds by itself. `spans` is where its sockets stand.
+fn ports(
+    file: &mut File,
+    app: &mut Section,
+    template: &Definition,
+    spans: &[Range<usize>],
+) -> Option<[u16; 2]> {
+    let cure = "write ports = [4000, 4001]: one for each side, from 1 to 65535";
+    let ports = app.value::<[u16; 2]>(file, "ports", cure)?;
+    let span = ports.span();
+    let [zero, one] = *ports.get_ref();
+    if zero == 0 || one == 0 || zero == one {
+        let message = format!("[{zero}, {one}] are no two ports");
+        file.fault(&span, Fault::new(message, cure));
+    }
+    if let Some(socket) = spans.first() {
+        let message = "an app with ports binds them itself and is given no sockets";
+        file.fault(socket, Fault::new(message, "leave [app.listen] out, or ports"));
+    }
+    if template.environment.contains_key(PORT_VARIABLE) {
+        let message = format!("{PORT_VARIABLE} is set by the supervisor: to the port of each side");
+        file.fault(&span, Fault::new(message, "leave it out of environment"));
+    }
+    Some([zero, one])
+}
+
+fn swap(file: &mut File, app: &mut Section, doors: Doors) -> SwapPolicy {
     let mut swap = SwapPolicy {
-        strategy: if has_tcp { Strategy::Overlap } else { Strategy::Restart },
+        strategy: doors.strategy(),
         drain_ms: 30_000,
         bake_ms: 20_000,
         watch_ms: 60_000,
@@ -155,7 +204,7 @@ fn swap(file: &mut File, app: &mut Section, listen: &[Listen]) -> SwapPolicy {
         migrate_lease_ms: 60_000,
     };
     let Some(mut section) = app.section(file, "swap") else { return swap };
-    swap.strategy = section.written(file, "strategy").unwrap_or(swap.strategy);
+    swap.strategy = strategy(file, &mut section, doors);
     for (key, value) in
         [("drain", &mut swap.drain_ms), ("bake", &mut swap.bake_ms), ("watch", &mut swap.watch_ms)]
     {
@@ -166,6 +215,24 @@ fn swap(file: &mut File, app: &mut Section, listen: &[Listen]) -> SwapPolicy {
     swap.migrate_lease_ms = lease_ms.unwrap_or(swap.migrate_lease_ms);
     section.finish(file);
     swap
+}
+
+fn strategy(file: &mut File, section: &mut Section, doors: Doors) -> Strategy {
+    let span = section.place_of("strategy").unwrap_or_default();
+    let strategy = section.written(file, "strategy").unwrap_or(doors.strategy());
+    let fault = match (strategy, doors.has_ports) {
+        (Strategy::Ports, false) => Fault::new(
+            "strategy \"ports\" needs a port for each side",
+            "write ports = [4000, 4001] in [app]",
+        ),
+        (Strategy::Overlap | Strategy::Restart, true) => Fault::new(
+            format!("an app with ports cannot be swapped by {:?}", strategy.word()),
+            "write strategy = \"ports\", or leave ports out of [app]",
+        ),
+        _ => return strategy,
+    };
+    file.fault(&span, fault);
+    strategy
 }
 
 fn at_least(
@@ -193,15 +260,15 @@ fn hooks(file: &mut File, app: &mut Section) -> (Vec<String>, Vec<String>) {
 }
 
 /// `[app.health]`: one of its tables, or what suits the app.
-fn health(file: &mut File, app: &mut Section, listen: &[Listen], kind: Kind) -> Health {
+fn health(file: &mut File, app: &mut Section, doors: Doors, kind: Kind) -> Health {
     let Some(mut section) = app.section(file, "health") else {
-        return by_default(listen, kind);
+        return by_default(doors, kind);
     };
     let span = section.span().clone();
     let mut found = Vec::new();
     for key in ["http", "tcp", "notify"] {
         if let Some(table) = section.section(file, key) {
-            found.push(probe(file, table, key, listen, kind));
+            found.push(probe(file, table, key, doors, kind));
         }
     }
     section.finish(file);
@@ -209,13 +276,14 @@ fn health(file: &mut File, app: &mut Section, listen: &[Listen], kind: Kind) -> 
         let cure = "write one of http, tcp and notify";
         file.fault(&span, Fault::new("more than one probe", cure));
     }
-    found.into_iter().next().flatten().unwrap_or_else(|| by_default(listen, kind))
+    found.into_iter().next().flatten().unwrap_or_else(|| by_default(doors, kind))
 }
 
-fn by_default(listen: &[Listen], kind: Kind) -> Health {
-    let first = listen.iter().find(|listen| matches!(listen.address, Address::Tcp(_)));
+fn by_default(doors: Doors, kind: Kind) -> Health {
+    let first = doors.listen.iter().find(|listen| matches!(listen.address, Address::Tcp(_)));
     let (probe, passes) = match first {
         Some(first) => (Probe::Tcp { at: ProbeAddress::of(&first.address) }, 3),
+        None if doors.has_ports => (Probe::Tcp { at: ProbeAddress::OwnPort }, 3),
         None if kind == Kind::Notify => (Probe::Notify, 1),
         None => (Probe::Up, 1),
     };
@@ -226,7 +294,7 @@ fn probe(
     file: &mut File,
     mut table: Section,
     key: &'static str,
-    listen: &[Listen],
+    doors: Doors,
     kind: Kind,
 ) -> Option<Health> {
     let span = table.span().clone();
@@ -238,7 +306,7 @@ fn probe(
         }
         "notify" => Some(Probe::Notify),
         _ => {
-            let at = probe_address(file, &mut table, listen);
+            let at = probe_address(file, &mut table, doors);
             match key {
                 "http" => {
                     let path = probe_path(file, &mut table);
@@ -249,7 +317,7 @@ fn probe(
         }
     };
     let every_ms = at_least(file, &mut table, "every", PROBE_EVERY_MS_MIN);
-    let default = by_default(&[], Kind::Simple);
+    let default = by_default(Doors { listen: &[], has_ports: false }, Kind::Simple);
     let passes = integer(file, &mut table, "passes", 1..=i64::from(PROBE_PASSES_MAX));
     let timeout_ms = duration(file, &mut table, "timeout");
     let deadline_ms = duration(file, &mut table, "deadline");
@@ -264,8 +332,13 @@ fn probe(
     })
 }
 
-/// The socket that `listen` names, else the first TCP one, else the first.
-fn probe_address(file: &mut File, table: &mut Section, listen: &[Listen]) -> Option<ProbeAddress> {
+/// A side's own port; else the socket that `listen` names, else the first TCP one, else the first.
+fn probe_address(file: &mut File, table: &mut Section, doors: Doors) -> Option<ProbeAddress> {
+    let Doors { listen, has_ports } = doors;
+    if has_ports {
+        // A name is an unknown key then: there is but one port to ask.
+        return Some(ProbeAddress::OwnPort);
+    }
     let names: Vec<&str> = listen.iter().map(|listen| listen.name.as_str()).collect();
     let known = format!("name a socket of [app.listen]: {}", names.join(", "));
     let span = table.span().clone();
@@ -284,7 +357,7 @@ fn probe_address(file: &mut File, table: &mut Section, listen: &[Listen]) -> Opt
             .or(listen.first()),
     };
     if chosen.is_none() {
-        let cure = "write [app.listen] with the socket to ask, or leave the probe out";
+        let cure = "write [app.listen] with the socket to ask, or ports, or leave the probe out";
         file.fault(&span, Fault::new("there is no socket to probe", cure));
     }
     chosen.map(|listen| ProbeAddress::of(&listen.address))

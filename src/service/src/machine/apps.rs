@@ -52,7 +52,7 @@ mod verbs;
 
 use super::Machine;
 use super::memory::{Memory, Phase};
-use crate::app::{App, Place, Side, Strategy, Task};
+use crate::app::{App, Place, Side, Task};
 use crate::definition::Definition;
 use crate::effect::Program;
 use memory::{AppMemory, Step};
@@ -162,13 +162,17 @@ impl Machine {
 
     /// The unit that stands for a name: an app's face.
     pub(super) fn face(&self, name: &str) -> String {
-        let Some(state) = self.apps.get(name) else { return name.to_owned() };
-        let memory = &state.memory;
+        self.face_side(name).map_or_else(|| name.to_owned(), |side| side.key(name))
+    }
+
+    /// The side that users reach; none if the name is no app's.
+    fn face_side(&self, name: &str) -> Option<Side> {
+        let memory = &self.apps.get(name)?.memory;
         let admitted = memory.swap.as_ref().is_some_and(|swap| {
-            swap.strategy == Strategy::Overlap
+            swap.strategy.has_two_sides()
                 && matches!(swap.step, Step::Admitted | Step::Leaving { .. } | Step::Retiring)
         });
-        if admitted { memory.serving.other() } else { memory.serving }.key(name)
+        Some(if admitted { memory.serving.other() } else { memory.serving })
     }
 
     /// The units that go down when a name is stopped by hand: a service, or the sides in use.
@@ -243,7 +247,7 @@ impl Machine {
         for side in Side::BOTH {
             match &state.memory.closures[side.index()] {
                 Some(closure) => {
-                    self.expanded.insert(side.key(app), definition.side(closure));
+                    self.expanded.insert(side.key(app), definition.side(side, closure));
                 }
                 None => {
                     self.expanded.remove(&side.key(app));

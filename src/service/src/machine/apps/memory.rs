@@ -77,7 +77,7 @@ impl AppMemory {
     /// Whether a side shall run.
     pub fn wants(&self, side: Side) -> bool {
         match &self.swap {
-            Some(swap) if swap.strategy == Strategy::Overlap => match swap.step {
+            Some(swap) if swap.strategy.has_two_sides() => match swap.step {
                 Step::Retiring => side == swap.side,
                 Step::Abandoning => side != swap.side,
                 _ => true,

@@ -2,7 +2,7 @@
 
 use super::super::Machine;
 use super::memory::AppMemory;
-use crate::app::{Side, Strategy};
+use crate::app::Side;
 use crate::view::{AppRun, AppView, SwapView, View};
 
 impl Machine {
@@ -13,18 +13,21 @@ impl Machine {
     }
 
     fn app_view(&self, name: &str, memory: &AppMemory) -> Option<AppView> {
+        let definition = self.loaded.apps.get(name);
         let run = |side: Side| {
             let key = side.key(name);
             let view = self.units.get(&key).map(|unit| self.view(&key, unit));
             let closure = memory.closures[side.index()].clone();
-            view.map(|view| AppRun { side, closure, view })
+            let port = definition.and_then(|app| app.port(side));
+            view.map(|view| AppRun { side, closure, port, view })
         };
-        let overlaps = |strategy| strategy == Strategy::Overlap;
         let swap = memory.swap.as_ref();
         Some(AppView {
             name: name.to_owned(),
             serving: run(memory.serving)?,
-            candidate: swap.filter(|swap| overlaps(swap.strategy)).and_then(|swap| run(swap.side)),
+            candidate: swap
+                .filter(|swap| swap.strategy.has_two_sides())
+                .and_then(|swap| run(swap.side)),
             swap: swap.map(|swap| SwapView {
                 id: swap.id.clone(),
                 phase: swap.step.phase(),

@@ -5,7 +5,7 @@ use super::super::memory::Phase;
 use super::super::order::Gate;
 use super::memory::{Last, Step};
 use super::{AppState, memo_key};
-use crate::app::{Place, Side, Strategy};
+use crate::app::{Place, Side};
 use crate::effect::{Effect, Program};
 use crate::limits::GROUP_RETRY_MS;
 use crate::record::What;
@@ -40,7 +40,7 @@ impl Machine {
                 let gone = !self.is_living(&serving.key(app)) && self.is_steered(app);
                 gone && self.end_swap(app, true)
             }
-            Step::Abandoning if strategy == Strategy::Overlap => {
+            Step::Abandoning if strategy.has_two_sides() => {
                 let gone = !self.is_living(&own) && self.is_steered(app);
                 gone && self.end_swap(app, false)
             }
@@ -100,7 +100,7 @@ impl Machine {
         let Some(state) = self.apps.get_mut(app) else { return false };
         let memory = &mut state.memory;
         let Some(swap) = memory.swap.take() else { return false };
-        if swap.strategy == Strategy::Overlap {
+        if swap.strategy.has_two_sides() {
             let leaver = if retired { memory.serving } else { swap.side };
             memory.closures[leaver.index()] = None;
             memory.serving = leaver.other();

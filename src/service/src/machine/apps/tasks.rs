@@ -80,7 +80,8 @@ impl Machine {
 
     fn begin_task(&mut self, order: &TaskOrder, key: String) {
         let Some(app) = self.loaded.apps.get(order.app) else { return };
-        let definition = app.task(order.program, order.closure);
+        let side = self.face_side(order.app).unwrap_or_default();
+        let definition = app.task(order.program, side, order.closure);
         self.expanded.insert(key.clone(), definition);
         self.set_task(order);
         let now_ns = self.now.0;

@@ -147,7 +147,7 @@ impl Machine {
         let strategy = self.loaded.apps.get(app)?.swap.strategy;
         let serving = self.memory_of(app)?.serving;
         let side = match strategy {
-            Strategy::Overlap => serving.other(),
+            Strategy::Overlap | Strategy::Ports => serving.other(),
             Strategy::Restart => serving,
         };
         let key = side.key(app);
@@ -246,18 +246,18 @@ impl Machine {
         let own = under_way.side.key(app);
         let serving = memory.serving.key(app);
         match (under_way.strategy, under_way.step) {
-            (Strategy::Overlap, Step::Admitted | Step::Leaving { .. }) => {
+            (Strategy::Restart, Step::Abandoning) => self.awaken(&own),
+            (Strategy::Restart, _) => self.set_back(app, &own),
+            (_, Step::Admitted | Step::Leaving { .. }) => {
                 let until_ns = self.drain_until_ns(app);
                 self.set_step(app, Step::Returning { until_ns });
                 self.awaken(&serving);
             }
-            (Strategy::Overlap, Step::Abandoning) => {}
-            (Strategy::Overlap, _) => {
+            (_, Step::Abandoning) => {}
+            (_, _) => {
                 self.set_step(app, Step::Abandoning);
                 self.awaken(&serving);
             }
-            (Strategy::Restart, Step::Abandoning) => self.awaken(&own),
-            (Strategy::Restart, _) => self.set_back(app, &own),
         }
         None
     }
