@@ -46,7 +46,8 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         Some("HEAD") => true,
         _ => return Ok(None),
     };
-    let path = words.next().unwrap_or("/").trim_start_matches('/').to_owned();
+    let path = words.next().unwrap_or("/").trim_start_matches('/');
+    let path = path.split('?').next().unwrap_or(path).to_owned();
     let mut from = None;
     loop {
         let mut field = String::new();

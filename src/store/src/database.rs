@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Fault, Result, Step};
 use crate::hash::Sha256;
-use crate::path::StorePath;
+use crate::path::{STORE_DIRECTORY, StorePath};
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -155,6 +155,22 @@ impl Database {
             .prepare_cached("select 1 from ValidPaths where path = ?1")
             .map_err(&failed)?;
         statement.exists([path.to_string()]).map_err(&failed)
+    }
+
+    /// The valid path of that hash part.
+    ///
+    /// # Errors
+    /// The database fails, or holds what Nix does not write.
+    pub fn find(&self, hash_part: &str) -> Result<Option<StorePath>> {
+        let failed = self.failed(Step::Query);
+        let from = format!("{STORE_DIRECTORY}/{hash_part}-");
+        let mut statement = self
+            .connection
+            .prepare_cached("select path from ValidPaths where path >= ?1 order by path limit 1")
+            .map_err(&failed)?;
+        let next = statement.query_row([&from], |row| row.get::<_, String>(0)).optional();
+        let next = next.map_err(&failed)?.filter(|path| path.starts_with(&from));
+        next.map(|path| stored_path(&path)).transpose()
     }
 
     /// What is known of `path`; `None` if it is not valid.

@@ -248,6 +248,9 @@ pub enum Fault {
     /// Something in the store changed between plan and fetch.
     #[error("it was valid when the fetch was planned, and is not any more")]
     Vanished,
+    /// A cache says otherwise than the peer did by which it was planned.
+    #[error("the caches have it with another NAR or references than the peer that told of it")]
+    Differs,
     /// The registration text is not one.
     #[error("line {line}: {what}")]
     Registration {
@@ -313,7 +316,7 @@ impl Fault {
             Self::Cycle(_) | Self::Dangling(_) => {
                 "see what made this cache; Nix makes no such path"
             }
-            Self::Vanished => "ask again",
+            Self::Vanished | Self::Differs => "ask again",
             Self::Registration { .. } => {
                 "give what exportReferencesGraph or `nix-store --dump-db` wrote"
             }

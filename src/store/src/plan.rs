@@ -8,6 +8,7 @@
 use crate::error::{Error, Fault, Result, Step};
 use crate::fetch::caches::{Caches, Patience, Refusal};
 use crate::fetch::commit::blocking;
+use crate::fetch::peers::Blame;
 use crate::narinfo::{Compression, NARINFO_BYTES_MAX, NarInfo};
 use crate::path::StorePath;
 use crate::signature::SignatureError;
@@ -27,8 +28,8 @@ pub const CLOSURE_PATHS_MAX: usize = 50_000;
 pub struct Missing {
     /// What the cache says of it, with a trusted signature.
     pub narinfo: NarInfo,
-    /// Which cache said so, as an index into [`Caches::addresses`].
-    pub cache: usize,
+    /// Which cache said so, as an index into [`Caches::addresses`]; none: a peer did.
+    pub cache: Option<usize>,
 }
 
 /// What there is to do for one closure. As long as it lives, the collector spares all of it.
@@ -56,10 +57,12 @@ impl Plan {
         self.missing.is_empty()
     }
 
-    /// The caches to fetch from, in order, and how many paths from each.
+    /// The caches that have what is missing, in order, and how many paths each. Peers may have it
+    /// too.
     #[must_use]
     pub fn sources(&self, caches: &Caches) -> Vec<(String, usize)> {
-        let count = |index| self.missing.iter().filter(|missing| missing.cache == index).count();
+        let is_of = |missing: &&Missing, index| missing.cache == Some(index);
+        let count = |index| self.missing.iter().filter(|missing| is_of(missing, index)).count();
         let addresses = caches.addresses().iter().enumerate();
         addresses
             .map(|(index, address)| (address.clone(), count(index)))
@@ -208,15 +211,42 @@ impl<'plan> Walk<'plan> {
     }
 }
 
-/// Asks the caches, in order, for the narinfo of `path`.
+/// Asks the peers and then the caches for the narinfo of `path`.
 async fn ask(caches: Caches, path: StorePath) -> Result<Missing> {
     let failed = |fault| Error::new(Step::Plan, &path, fault);
+    if caches.keys().keys().is_empty() && !caches.addresses().is_empty() {
+        return Err(failed(Fault::Nothing("key")));
+    }
+    if let Some(narinfo) = ask_peers(&caches, &path).await {
+        return Ok(Missing { narinfo, cache: None });
+    }
     if caches.addresses().is_empty() {
         return Err(failed(Fault::Nothing("cache")));
     }
-    if caches.keys().keys().is_empty() {
-        return Err(failed(Fault::Nothing("key")));
+    let (narinfo, cache) = ask_caches(&caches, &path).await.map_err(failed)?;
+    Ok(Missing { narinfo, cache: Some(cache) })
+}
+
+/// What a peer says counts if a trusted key signed it; what it says wrong counts against it.
+async fn ask_peers(caches: &Caches, path: &StorePath) -> Option<NarInfo> {
+    let peers = caches.peers()?;
+    for asked in peers.order(path) {
+        let Some(bytes) = peers.narinfo(&asked, path).await else { continue };
+        match read(&bytes, path, caches) {
+            Ok(narinfo) => return Some(narinfo),
+            // It may trust others than we do.
+            Err(Fault::Unsigned | Fault::UntrustedKey { .. }) => {}
+            Err(fault) => peers.blame(&asked, Blame::Lied, &fault.to_string()),
+        }
     }
+    None
+}
+
+/// Asks the caches, in order; the narinfo, and which of them has it.
+pub(crate) async fn ask_caches(
+    caches: &Caches,
+    path: &StorePath,
+) -> std::result::Result<(NarInfo, usize), Fault> {
     let mut patience = Patience::new(caches.options(), path.hash_part());
     loop {
         let mut refused = None;
@@ -224,26 +254,24 @@ async fn ask(caches: Caches, path: StorePath) -> Result<Missing> {
         for (cache, address) in caches.addresses().iter().enumerate() {
             let url = format!("{address}/{}.narinfo", path.hash_part());
             match caches.get_small(&url, NARINFO_BYTES_MAX).await {
-                Ok(bytes) => match read(&bytes, &path, &caches) {
-                    Ok(narinfo) => return Ok(Missing { narinfo, cache }),
+                Ok(bytes) => match read(&bytes, path, caches) {
+                    Ok(narinfo) => return Ok((narinfo, cache)),
                     Err(fault) => refused = refused.or(Some(fault)),
                 },
                 Err(Refusal::Missing) => {}
                 Err(Refusal::Status(status)) => {
                     refused = refused.or(Some(Fault::Status { status, url }));
                 }
-                Err(Refusal::Transient(last)) => {
+                Err(Refusal::Transient(last) | Refusal::Busy(last)) => {
                     unreachable = unreachable.or(Some(format!("{address}: {last}")));
                 }
             }
         }
         // What a cache that is away might have counts more than what another one has wrong.
         match (unreachable, refused) {
-            (Some(last), _) => patience.pause(last).await.map_err(failed)?,
-            (None, Some(fault)) => return Err(failed(fault)),
-            (None, None) => {
-                return Err(failed(Fault::NotFound { caches: caches.addresses().len() }));
-            }
+            (Some(last), _) => patience.pause(last).await?,
+            (None, Some(fault)) => return Err(fault),
+            (None, None) => return Err(Fault::NotFound { caches: caches.addresses().len() }),
         }
     }
 }

@@ -64,8 +64,8 @@ pub const ROOMS: [Room; 24] = [
         name: "agent",
         folder: "src/agent",
         rooms: &[
-            "balancer", "cloud", "control", "disk", "ledger", "logging", "rollout", "service",
-            "store", "sys", "userdata",
+            "balancer", "cloud", "control", "disk", "ledger", "logging", "release", "rollout",
+            "service", "store", "sys", "userdata",
         ],
         hires: &["reqwest", "rustls", "serde", "thiserror", "tokio", "toml", "tracing"],
     },

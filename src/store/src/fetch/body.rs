@@ -5,9 +5,12 @@
 
 use crate::error::Fault;
 use crate::fetch::caches::{Caches, Patience, Refusal, transient};
+use crate::fetch::peers::{RATE_AFTER, RATE_MIN_BYTES_PER_S};
 use reqwest::{Response, StatusCode};
 use std::io::{self, BufRead, Read};
+use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::Instant;
 
 /// Pieces on their way to an unpacker. A piece is what one read of the socket gave; two keep the
 /// unpacker busy while the next one is read.
@@ -57,6 +60,8 @@ pub(crate) struct Stream<'fetch> {
     /// Bytes to drop, when the cache began at 0 though it was asked to go on.
     skip: u64,
     on_wait: OnWait<'fetch>,
+    /// How long the network was waited for, where that has an end: a peer must not be slow.
+    waited: Option<Duration>,
 }
 
 impl<'fetch> Stream<'fetch> {
@@ -67,7 +72,15 @@ impl<'fetch> Stream<'fetch> {
         on_wait: OnWait<'fetch>,
     ) -> Self {
         let patience = Patience::new(caches.options(), &url);
-        Self { caches, url, nar_size, patience, open: None, at: 0, skip: 0, on_wait }
+        Self { caches, url, nar_size, patience, open: None, at: 0, skip: 0, on_wait, waited: None }
+    }
+
+    /// What a peer has begun to send. It is asked only once, and must not be slow.
+    pub(crate) fn of_peer(caches: &'fetch Caches, nar_size: u64, response: Response) -> Self {
+        let url = response.url().to_string();
+        let (patience, open, waited) = (Patience::none(), Some(response), Some(Duration::ZERO));
+        let on_wait = Box::new(|_: Option<&str>| {});
+        Self { caches, url, nar_size, patience, open, at: 0, skip: 0, on_wait, waited }
     }
 
     /// The next piece; `None` at the end of the body.
@@ -79,7 +92,10 @@ impl<'fetch> Stream<'fetch> {
                 Some(response) => response,
                 None => self.reopen().await?,
             };
-            match response.chunk().await {
+            let asked = Instant::now();
+            let chunk = response.chunk().await;
+            self.weigh(asked.elapsed()).await?;
+            match chunk {
                 Ok(None) => return Ok(None),
                 Ok(Some(bytes)) => {
                     self.open = Some(response);
@@ -102,6 +118,18 @@ impl<'fetch> Stream<'fetch> {
         }
     }
 
+    /// Only time in which nothing came counts: what our own disk takes is not the peer's fault.
+    async fn weigh(&mut self, waited: Duration) -> Result<(), Fault> {
+        let Some(sum) = &mut self.waited else { return Ok(()) };
+        *sum += waited;
+        let due = u128::from(RATE_MIN_BYTES_PER_S) * sum.as_millis() / 1000;
+        if *sum < RATE_AFTER || u128::from(self.at) >= due {
+            return Ok(());
+        }
+        let last = format!("{} bytes in {} ms", self.at, sum.as_millis());
+        self.patience.pause(last).await
+    }
+
     async fn reopen(&mut self) -> Result<Response, Fault> {
         loop {
             match self.caches.get(&self.url, self.at).await {
@@ -121,7 +149,7 @@ impl<'fetch> Stream<'fetch> {
         match refusal {
             Refusal::Missing => Err(Fault::NarMissing { url }),
             Refusal::Status(status) => Err(Fault::Status { status, url }),
-            Refusal::Transient(last) => {
+            Refusal::Transient(last) | Refusal::Busy(last) => {
                 (self.on_wait)(Some(&last));
                 self.patience.pause(last).await
             }

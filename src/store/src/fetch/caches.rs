@@ -1,6 +1,7 @@
 //! The caches to fetch from, the keys to trust, and the patience to have with them.
 
 use crate::error::{Error, Fault, Result, Step};
+use crate::fetch::peers::Peers;
 use crate::signature::TrustedKeys;
 use reqwest::{Client, Response, StatusCode, header};
 use std::sync::Arc;
@@ -53,9 +54,10 @@ impl Default for Options {
     }
 }
 
-/// The binary caches of a host, in order, with the keys that it trusts. A clone is another handle.
+/// The binary caches of a host, in order, with the keys that it trusts, and the peers that are
+/// asked before them. A clone is another handle.
 #[derive(Clone, Debug)]
-pub struct Caches(Arc<Inner>);
+pub struct Caches(Arc<Inner>, Option<Peers>);
 
 #[derive(Debug)]
 struct Inner {
@@ -72,7 +74,9 @@ pub(crate) enum Refusal {
     Missing,
     /// The cache refuses, and will again.
     Status(u16),
-    /// It may work another time.
+    /// It answers, with a no that passes.
+    Busy(String),
+    /// It does not answer, or in vain; it may another time.
     Transient(String),
 }
 
@@ -98,7 +102,19 @@ impl Caches {
         let certificates = if encrypted { certificates()? } else { Vec::new() };
         let client = client(&options, certificates)
             .map_err(|error| refused("the HTTP client", Fault::Address(reason(&error))))?;
-        Ok(Self(Arc::new(Inner { addresses, keys, options, client })))
+        Ok(Self(Arc::new(Inner { addresses, keys, options, client }), None))
+    }
+
+    /// The same, with peers that are asked first.
+    #[must_use]
+    pub fn with_peers(self, peers: Peers) -> Self {
+        Self(self.0, Some(peers))
+    }
+
+    /// The peers, if any are asked.
+    #[must_use]
+    pub fn peers(&self) -> Option<&Peers> {
+        self.1.as_ref()
     }
 
     /// The addresses, in order, without a slash at the end.
@@ -121,19 +137,7 @@ impl Caches {
 
     /// Asks for `url`, from byte `from` on. The answer may still begin at byte 0: see its status.
     pub(crate) async fn get(&self, url: &str, from: u64) -> std::result::Result<Response, Refusal> {
-        let mut request = self.0.client.get(url);
-        if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
-        }
-        let response = request.send().await.map_err(|error| transient(&error))?;
-        match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            StatusCode::NOT_FOUND | StatusCode::GONE => Err(Refusal::Missing),
-            status if is_passing(status) => {
-                Err(Refusal::Transient(format!("the cache answers {status}")))
-            }
-            status => Err(Refusal::Status(status.as_u16())),
-        }
+        get(&self.0.client, url, from).await
     }
 
     /// The whole of a small object: at most `limit` bytes and one more, by which one sees that it
@@ -143,17 +147,41 @@ impl Caches {
         url: &str,
         limit: usize,
     ) -> std::result::Result<Vec<u8>, Refusal> {
-        let mut response = self.get(url, 0).await?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| transient(&error))? {
-            let room = (limit + 1).saturating_sub(bytes.len());
-            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
-            if bytes.len() > limit {
-                break;
-            }
-        }
-        Ok(bytes)
+        get_small(&self.0.client, url, limit).await
     }
+}
+
+/// As [`Caches::get`], with any client.
+async fn get(client: &Client, url: &str, from: u64) -> std::result::Result<Response, Refusal> {
+    let mut request = client.get(url);
+    if from > 0 {
+        request = request.header(header::RANGE, format!("bytes={from}-"));
+    }
+    let response = request.send().await.map_err(|error| transient(&error))?;
+    match response.status() {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(Refusal::Missing),
+        status if is_passing(status) => Err(Refusal::Busy(format!("the cache answers {status}"))),
+        status => Err(Refusal::Status(status.as_u16())),
+    }
+}
+
+/// As [`Caches::get_small`], with any client.
+pub(crate) async fn get_small(
+    client: &Client,
+    url: &str,
+    limit: usize,
+) -> std::result::Result<Vec<u8>, Refusal> {
+    let mut response = get(client, url, 0).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| transient(&error))? {
+        let room = (limit + 1).saturating_sub(bytes.len());
+        bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+        if bytes.len() > limit {
+            break;
+        }
+    }
+    Ok(bytes)
 }
 
 pub(crate) fn transient(error: &reqwest::Error) -> Refusal {
@@ -237,6 +265,11 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// None at all: the first pause is one too many.
+    pub(crate) fn none() -> Self {
+        Self { give_up_after: Duration::ZERO, last_gain: Instant::now(), tries: 0, spread: 0 }
+    }
+
     pub(crate) fn new(options: &Options, spread: &str) -> Self {
         let spread = spread.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(byte));
         Self { give_up_after: options.give_up_after, last_gain: Instant::now(), tries: 0, spread }

@@ -1,15 +1,19 @@
 //! One fetch under way: its caches, its memory, its counts; and one path of it.
 
 use crate::error::{Error, Fault, Result, Step};
+use crate::fetch::Source;
 use crate::fetch::body::{Body, PIECES_MAX, Part, Stream, send};
 use crate::fetch::caches::Caches;
 use crate::fetch::commit::blocking;
 use crate::fetch::frame;
+use crate::fetch::peers::{Asked, Blame, Peers};
 use crate::fetch::unpack::{self, Packing, UNPACKER_BYTES, UNPACKER_BYTES_MIN};
 use crate::nar::Expected;
-use crate::narinfo::Compression;
-use crate::plan::Missing;
+use crate::narinfo::{Compression, NarInfo};
+use crate::offers::Stage;
+use crate::plan::{self, Missing};
 use crate::store::{Claim, Store};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -87,7 +91,9 @@ pub(crate) struct Job {
     reported_ms: AtomicU64,
     done: AtomicUsize,
     resumed: AtomicUsize,
-    downloaded: AtomicU64,
+    downloaded: Arc<AtomicU64>,
+    from_peers: AtomicU64,
+    sources: Mutex<BTreeMap<Source, usize>>,
     total: usize,
     download_bytes: u64,
     waiting: Mutex<Option<String>>,
@@ -121,7 +127,9 @@ impl Job {
             reported_ms: AtomicU64::new(0),
             done: AtomicUsize::new(0),
             resumed: AtomicUsize::new(0),
-            downloaded: AtomicU64::new(0),
+            downloaded: Arc::default(),
+            from_peers: AtomicU64::new(0),
+            sources: Mutex::default(),
             total: missing.len(),
             download_bytes,
             waiting: Mutex::default(),
@@ -140,6 +148,19 @@ impl Job {
         self.downloaded.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn downloaded_bytes(&self) -> &Arc<AtomicU64> {
+        &self.downloaded
+    }
+
+    pub(crate) fn peer_bytes(&self) -> u64 {
+        self.from_peers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sources(&self) -> Vec<(Source, usize)> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().map(|(source, paths)| (source.clone(), *paths)).collect()
+    }
+
     pub(crate) fn resumed(&self) -> usize {
         self.resumed.load(Ordering::Relaxed)
     }
@@ -154,8 +175,11 @@ impl Job {
             self.resumed.fetch_add(1, Ordering::Relaxed);
         } else {
             let failed = |fault| Error::new(Step::Fetch, &narinfo.path, fault);
-            self.bring(missing, expected, name).await.map_err(failed)?;
+            let source = self.bring(missing, expected, name).await.map_err(failed)?;
+            let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            *sources.entry(source).or_default() += 1;
         }
+        self.store.offers().set(&narinfo.path, Stage::Here);
         self.done.fetch_add(1, Ordering::Relaxed);
         self.tell(true);
         Ok(())
@@ -177,19 +201,128 @@ impl Job {
         .await
     }
 
-    /// Downloads and unpacks side by side. Returns when both have ended.
+    /// From a peer if one has it or gets it, else from a cache; who it came from.
     async fn bring(
         &self,
         missing: &Missing,
         expected: Expected,
         name: OsString,
+    ) -> std::result::Result<Source, Fault> {
+        if let Some(source) = self.bring_from_peers(missing, expected, &name).await? {
+            return Ok(source);
+        }
+        let (narinfo, cache) = match missing.cache {
+            Some(cache) => (missing.narinfo.clone(), cache),
+            None => self.ask_caches(missing).await?,
+        };
+        let address = &self.caches.addresses()[cache];
+        let url = format!("{address}/{}", narinfo.url);
+        let on_wait = Box::new(|last: Option<&str>| self.wait(address, last));
+        let stream = Stream::new(&self.caches, url, expected.size, on_wait);
+        self.receive(stream, &narinfo.compression, expected, name, false).await?;
+        Ok(Source::Cache(address.clone()))
+    }
+
+    /// A peer told of the path, and no peer gives it: where a cache has it.
+    async fn ask_caches(&self, missing: &Missing) -> std::result::Result<(NarInfo, usize), Fault> {
+        let (told, path) = (&missing.narinfo, &missing.narinfo.path);
+        if self.caches.addresses().is_empty() {
+            return Err(Fault::Nothing("cache"));
+        }
+        let asked = self.unless_stopped(plan::ask_caches(&self.caches, path)).await?;
+        let (narinfo, cache) = asked?;
+        match narinfo.fingerprint() == told.fingerprint() {
+            true => Ok((narinfo, cache)),
+            false => Err(Fault::Differs),
+        }
+    }
+
+    /// As `fetch::peers` tells it. When this returns `None`, others know that it is begun here.
+    async fn bring_from_peers(
+        &self,
+        missing: &Missing,
+        expected: Expected,
+        name: &OsString,
+    ) -> std::result::Result<Option<Source>, Fault> {
+        let Some(peers) = self.caches.peers() else { return Ok(None) };
+        let (narinfo, path) = (&missing.narinfo, &missing.narinfo.path);
+        let order = peers.order(path);
+        for asked in &order {
+            if let Some(source) = self.bring_from(peers, asked, narinfo, expected, name).await? {
+                return Ok(Some(source));
+            }
+        }
+        self.store.offers().set(path, Stage::Begun);
+        for asked in order.iter().filter(|asked| asked.is_before) {
+            if !self.unless_stopped(peers.is_coming(asked, narinfo)).await? {
+                continue;
+            }
+            self.store.offers().set(path, Stage::Planned);
+            if let Some(source) = self.bring_from(peers, asked, narinfo, expected, name).await? {
+                return Ok(Some(source));
+            }
+            self.store.offers().set(path, Stage::Begun);
+        }
+        Ok(None)
+    }
+
+    /// From one peer, if it has the path or gets it. Only a fault of this host is an error.
+    async fn bring_from(
+        &self,
+        peers: &Peers,
+        asked: &Asked,
+        narinfo: &NarInfo,
+        expected: Expected,
+        name: &OsString,
+    ) -> std::result::Result<Option<Source>, Fault> {
+        let response = self.unless_stopped(peers.nar(asked, narinfo)).await?;
+        let Some(response) = response else { return Ok(None) };
+        let stream = Stream::of_peer(&self.caches, expected.size, response);
+        let name = name.clone();
+        match self.receive(stream, &Compression::None, expected, name, true).await {
+            Ok(()) => {
+                peers.praise(asked);
+                Ok(Some(Source::Peer(asked.name.clone())))
+            }
+            Err(fault @ (Fault::Cancelled | Fault::Full | Fault::Io(_))) => Err(fault),
+            Err(fault) => {
+                let is_away = matches!(fault, Fault::Unreachable { .. } | Fault::Truncated { .. });
+                let blame = if is_away { Blame::Away } else { Blame::Lied };
+                peers.blame(asked, blame, &fault.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// What nothing hangs on when it is dropped.
+    async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> std::result::Result<T, Fault> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Fault::Cancelled),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Downloads and unpacks side by side. Returns when both have ended.
+    async fn receive(
+        &self,
+        stream: Stream<'_>,
+        compression: &Compression,
+        expected: Expected,
+        name: OsString,
+        is_peer: bool,
     ) -> std::result::Result<(), Fault> {
         let mut unpacking = None;
         // When the pump ends, so does its end of the channel, and then the unpacker.
         let pumped = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Fault::Cancelled),
-            pumped = self.pump(missing, expected, name, &mut unpacking) => pumped,
+            pumped = self.pump(stream, compression, expected, name, &mut unpacking, is_peer) => {
+                pumped
+            }
         };
         let unpacked = match unpacking {
             None => Ok(()),
@@ -205,26 +338,23 @@ impl Job {
 
     async fn pump(
         &self,
-        missing: &Missing,
+        mut stream: Stream<'_>,
+        compression: &Compression,
         expected: Expected,
         name: OsString,
         unpacking: &mut Option<JoinHandle<std::result::Result<(), Fault>>>,
+        is_peer: bool,
     ) -> std::result::Result<(), Fault> {
-        let narinfo = &missing.narinfo;
-        let address = &self.caches.addresses()[missing.cache];
-        let url = format!("{address}/{}", narinfo.url);
-        let on_wait = Box::new(|last: Option<&str>| self.wait(address, last));
-        let mut stream = Stream::new(&self.caches, url, expected.size, on_wait);
         let (mut head, mut first) = (Vec::new(), Vec::new());
         while first.len() < frame::HEADER_BYTES_MAX {
             let Some(piece) = stream.next().await? else { break };
-            self.count(piece.rest().len());
+            self.count(piece.rest().len(), is_peer);
             first.extend_from_slice(
                 &piece.rest()[..piece.rest().len().min(frame::HEADER_BYTES_MAX)],
             );
             head.push(piece);
         }
-        let packing = self.packing(&narinfo.compression, &first)?;
+        let packing = self.packing(compression, &first)?;
         let permit = self.admit(packing, expected.size).await;
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
         let (folder, claim) = (Arc::clone(&self.folder), Arc::clone(&self.claim));
@@ -240,7 +370,7 @@ impl Job {
             }
         }
         while let Some(piece) = stream.next().await? {
-            self.count(piece.rest().len());
+            self.count(piece.rest().len(), is_peer);
             if !send(&sender, Part::Piece(piece)).await {
                 return Ok(());
             }
@@ -280,8 +410,11 @@ impl Job {
         Arc::clone(&self.memory).acquire_many_owned(needed).await.ok()
     }
 
-    fn count(&self, bytes: usize) {
+    fn count(&self, bytes: usize, is_peer: bool) {
         self.downloaded.fetch_add(bytes as u64, Ordering::Relaxed);
+        if is_peer {
+            self.from_peers.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
         self.tell(false);
     }
 
@@ -307,7 +440,8 @@ impl Job {
             paths_done: self.done.load(Ordering::Relaxed),
             paths_total: self.total,
             downloaded_bytes: self.downloaded(),
-            download_bytes: self.download_bytes,
+            // From peers it comes as it is, not compressed, and perhaps twice.
+            download_bytes: self.download_bytes.max(self.from_peers.load(Ordering::Relaxed)),
             waiting: self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         });
     }

@@ -12,11 +12,13 @@ pub mod caches;
 pub(crate) mod commit;
 mod frame;
 mod job;
+pub mod peers;
 mod settle;
 mod unpack;
 
 pub use caches::{Caches, Options};
 pub use job::{Cancel, Progress, Report};
+pub use peers::Peers;
 
 use crate::error::{Error, Fault, Result, Step};
 use crate::path::StorePath;
@@ -40,11 +42,24 @@ pub struct Fetched {
     pub paths: usize,
     /// Bytes that were downloaded for them.
     pub downloaded_bytes: u64,
+    /// Of these, those that peers sent.
+    pub peer_bytes: u64,
+    /// Who sent how many of the paths: caches by address, peers by name.
+    pub sources: Vec<(Source, usize)>,
     /// Of the paths, those that an interrupted fetch had already brought.
     pub resumed_paths: usize,
     /// How long it took.
     pub elapsed: std::time::Duration,
     _guard: TempGuard,
+}
+
+/// Who sent a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A peer, by its name.
+    Peer(String),
+    /// A cache, by its address.
+    Cache(String),
 }
 
 /// Fetches what `plan` misses. When it returns, the whole closure is valid and on the disk.
@@ -70,6 +85,8 @@ pub async fn fetch(
         return Ok(Fetched {
             paths: 0,
             downloaded_bytes: 0,
+            peer_bytes: 0,
+            sources: Vec::new(),
             resumed_paths: 0,
             elapsed,
             _guard: guard,
@@ -83,12 +100,14 @@ pub async fn fetch(
     if claim.first {
         sweep(store, &missing).await?;
     }
-    let missing = still_missing(store, missing).await?;
+    let missing = own_first(caches, still_missing(store, missing).await?);
     let job = Job::new(store, caches, &missing, download_bytes, report, Arc::clone(&claim))?;
+    let offered = store.offers().offer(&missing, job.downloaded_bytes());
     let mut done = run(&job, &missing, cancel).await;
     if done.is_ok() && !missing.is_empty() {
         done = commit::commit(store, &missing).await;
     }
+    drop(offered);
     if let Err(error) = done {
         discard(store, &missing, claim).await;
         return Err(error);
@@ -96,6 +115,8 @@ pub async fn fetch(
     Ok(Fetched {
         paths: missing.len(),
         downloaded_bytes: job.downloaded(),
+        peer_bytes: job.peer_bytes(),
+        sources: job.sources(),
         resumed_paths: job.resumed(),
         elapsed: began.elapsed(),
         _guard: guard,
@@ -157,6 +178,15 @@ async fn still_missing(store: &Store, missing: Arc<Vec<Missing>>) -> Result<Arc<
         Ok(Arc::new(others.cloned().collect()))
     })
     .await
+}
+
+/// What falls to this host, and so is waited for by others, comes first; else it might stand behind
+/// what this one waits for. Within that the largest stay first.
+fn own_first(caches: &Caches, missing: Arc<Vec<Missing>>) -> Arc<Vec<Missing>> {
+    let Some(peers) = caches.peers() else { return missing };
+    let mut sorted = Vec::clone(&missing);
+    sorted.sort_by_cached_key(|missing| peers.rank(&missing.narinfo.path));
+    Arc::new(sorted)
 }
 
 /// Removes what killed fetches left under staging names, but what this one can use.

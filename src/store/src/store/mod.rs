@@ -9,6 +9,7 @@ pub use layout::{Layout, STAGED_SUFFIX};
 use crate::database::{Database, PathInfo};
 use crate::error::{Error, Fault, Result, Step};
 use crate::locks::BigLock;
+use crate::offers::Offers;
 use crate::path::StorePath;
 use crate::roots;
 use crate::temproots::{TempGuard, TempRoots};
@@ -28,6 +29,7 @@ struct Inner {
     database: Mutex<Database>,
     temproots: Arc<TempRoots>,
     claims: Arc<Claims>,
+    offers: Arc<Offers>,
     _big_lock: BigLock,
 }
 
@@ -66,7 +68,8 @@ impl Store {
         let temproots = TempRoots::new(layout.state());
         let claims = Claims::new(layout.state().join("rollinit-fetch.lock"));
         let database = Mutex::new(database);
-        Self(Arc::new(Inner { layout, database, temproots, claims, _big_lock: big_lock }))
+        let offers = Arc::default();
+        Self(Arc::new(Inner { layout, database, temproots, claims, offers, _big_lock: big_lock }))
     }
 
     /// Where it lies.
@@ -143,6 +146,10 @@ impl Store {
     #[must_use]
     pub fn guard(&self) -> TempGuard {
         self.0.temproots.guard()
+    }
+
+    pub(crate) fn offers(&self) -> &Arc<Offers> {
+        &self.0.offers
     }
 
     pub(crate) fn claims(&self) -> &Arc<Claims> {

@@ -12,7 +12,7 @@ use store::fetch::{self, Cancel, Progress};
 use store::{Fault as StoreFault, Step};
 
 /// What Nix knows of a closure, by path: all that travels, so not the registration time.
-fn path_infos(root: &Path, top: &str) -> BTreeMap<String, Value> {
+pub fn path_infos(root: &Path, top: &str) -> BTreeMap<String, Value> {
     let (success, said) = run(root, "nix", &["path-info", "-r", "--sigs", "--json", top], "");
     assert!(success, "{said}");
     let infos: Value = serde_json::from_str(&said).unwrap();

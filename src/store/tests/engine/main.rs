@@ -9,5 +9,6 @@ mod fixture;
 mod full;
 mod https;
 mod image;
+mod peers;
 mod profile;
 mod resume;
