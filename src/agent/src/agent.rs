@@ -94,6 +94,25 @@ impl Agent {
 
     /// Begins a swap of any kind.
     async fn begin(&self, name: &str, asked: Asked) -> Result<Reader, Error> {
+        let failed = |reason: String| Error::Failed { name: name.to_owned(), reason };
+        let id = ids::fresh(|id| self.is_taken(id)).map_err(|error| failed(error.to_string()))?;
+        let (app, target, admission) = self.ask(name, asked, id).await?;
+        match admission {
+            Admission::Began(id) | Admission::Waits(id) | Admission::Joins(id) => {
+                Ok(self.tools.boards.reader(&id))
+            }
+            Admission::Over(outcome) => Ok(self.over(&app, target, &outcome)),
+            Admission::Done => Err(failed("it was answered without a word".to_owned())),
+        }
+    }
+
+    /// Asks an app for a swap under this id: the app, where it goes, and what it said.
+    async fn ask(
+        &self,
+        name: &str,
+        asked: Asked,
+        id: String,
+    ) -> Result<(Rc<App>, Option<Release>, Admission), Error> {
         let defined = self.defined(name).await?;
         let app = match self.known(name) {
             Ok(app) => app,
@@ -105,12 +124,11 @@ impl Agent {
         let failed = |reason: String| Error::Failed { name: name.to_owned(), reason };
         let profile = self.tools.closures.profile(name).await;
         let profile = profile.map_err(|error| failed(error.reason))?;
-        let id = ids::fresh(|id| self.is_taken(id)).map_err(|error| failed(error.to_string()))?;
         let (target, kind) = self.target(&app, &asked.kind).await?;
         let request = Request {
             // Given by the app's task.
             number: 0,
-            id: id.clone(),
+            id,
             kind,
             policy: convert::policy(&defined.policy),
             profile,
@@ -122,13 +140,7 @@ impl Agent {
         let admission = admission.ok_or_else(|| {
             failed("the task of this app is gone: report this with the agent's log".to_owned())
         })?;
-        match admission {
-            Admission::Began(id) | Admission::Waits(id) | Admission::Joins(id) => {
-                Ok(self.tools.boards.reader(&id))
-            }
-            Admission::Over(outcome) => Ok(self.over(&app, target, &outcome)),
-            Admission::Done => Err(failed("it was answered without a word".to_owned())),
-        }
+        Ok((app, target, admission))
     }
 
     /// The board of a request that was over before it became a swap.
@@ -227,6 +239,7 @@ struct Asked {
 }
 
 mod answers;
+mod fleet;
 mod wish;
 
 pub use answers::last_word;

@@ -5,6 +5,7 @@
 //! wants is carried out in order, as [`rollout::effect`] asks for. What takes its time runs as a
 //! task of its own and answers through the same channel, so a slow fetch holds up no confirmation.
 
+use crate::balancers::Balancers;
 use crate::boards::Boards;
 use crate::closures::{self, Closures, Held, Planned};
 use crate::console::Console;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use store::fetch::Cancel;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -53,8 +54,12 @@ pub struct Tools {
     pub standing: Standing,
     /// The instance that this host is; nothing on any other machine.
     pub ec2: Option<Ec2>,
+    /// The load balancers that send to this host.
+    pub balancers: Balancers,
     /// The fleet that this host is in: set at the start, or once user-data said so.
     pub fleet: OnceCell<Rc<Fleet>>,
+    /// Rung whenever something of an app has changed, for the fleet's task.
+    pub moved: Notify,
     /// This boot.
     pub boot: String,
 }
@@ -92,6 +97,7 @@ enum Input {
     /// A request, and how the app stands.
     Request(Box<(Request, View)>, oneshot::Sender<Admission>),
     Confirm(oneshot::Sender<Admission>),
+    Cancel(String, oneshot::Sender<Admission>),
     Brought(Ticket, Result<closures::Brought, Failure>),
     Planned(Ticket, Result<Planned, Failure>),
 }
@@ -112,6 +118,8 @@ pub(crate) struct Task {
     waiting: BTreeMap<u64, oneshot::Sender<Admission>>,
     requests: u64,
     watch: Option<AbortHandle>,
+    /// Brings the host back into its balancers.
+    settling: Option<AbortHandle>,
     planned: Option<Planned>,
     held: Option<Held>,
 }
@@ -157,6 +165,7 @@ impl App {
             waiting: BTreeMap::new(),
             requests: 0,
             watch: None,
+            settling: None,
             planned: None,
             held: None,
         };
@@ -196,6 +205,13 @@ impl App {
         answer.await.ok()
     }
 
+    /// Turns the swap under way back, if that can be had without harm.
+    pub async fn cancel(&self, reason: String) -> Option<Admission> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Input::Cancel(reason, reply)).await.ok()?;
+        answer.await.ok()
+    }
+
     /// Confirms the swap under way.
     pub async fn confirm(&self) -> Option<Admission> {
         let (reply, answer) = oneshot::channel();
@@ -221,6 +237,7 @@ impl Task {
             let Some(input) = input else { return };
             self.take(input).await;
             self.tend();
+            self.tools.moved.notify_one();
         }
     }
 
@@ -238,6 +255,10 @@ impl Task {
             Input::Confirm(reply) => {
                 let number = self.number(reply);
                 self.event(Event::Confirm { number }).await;
+            }
+            Input::Cancel(reason, reply) => {
+                let number = self.number(reply);
+                self.event(Event::Cancel { number, reason }).await;
             }
             // What comes of an effect that was taken back in the meantime is let go of at once.
             Input::Planned(ticket, _) | Input::Brought(ticket, _)
@@ -364,6 +385,7 @@ impl Task {
     /// Watches the app while there is a swap; lets go of closures when there is none.
     fn tend(&mut self) {
         let is_busy = self.app.look(|machine| machine.current().is_some());
+        self.settle(is_busy);
         match (is_busy, self.watch.take()) {
             (true, Some(watch)) => self.watch = Some(watch),
             (true, None) => {
@@ -385,6 +407,20 @@ impl Task {
                 self.planned = None;
                 self.held = None;
             }
+        }
+    }
+}
+
+impl Task {
+    /// Between swaps the host is in its balancers.
+    fn settle(&mut self, is_busy: bool) {
+        if is_busy {
+            self.settling.take().inspect(AbortHandle::abort);
+        } else if self.tools.balancers.is_out(&self.app.name)
+            && self.settling.as_ref().is_none_or(AbortHandle::is_finished)
+        {
+            let settle = balanced::settle(Rc::clone(&self.tools), Rc::clone(&self.app));
+            self.settling = Some(tokio::task::spawn_local(settle).abort_handle());
         }
     }
 }
@@ -427,6 +463,7 @@ pub async fn until(wake_ns: Option<u64>) {
 }
 
 mod around;
+mod balanced;
 mod words;
 mod work;
 

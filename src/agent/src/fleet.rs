@@ -8,21 +8,31 @@
 //! whose slot was taken away stops there.
 
 mod fence;
+mod local;
 mod records;
+mod task;
+mod words;
 
 use crate::config;
 use crate::ec2::Ec2;
 use ledger::{Address, Engine};
 use rollout::LedgerError;
+use rollout::fleet::limits::LOOK_IDLE_MS;
 use rollout::fleet::{Group, Status};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, Notify, OnceCell};
 
 pub use fence::Before;
+pub use local::{Over, local};
+pub use rollout::fleet::Local;
+pub use task::run;
 
 /// Until the metadata service is asked again who this host is.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// Between two looks at an engine that nobody is billed for by the request, in milliseconds.
+const IDLE_OWN_MS: u64 = 2_000;
 
 /// This host's part in its fleet.
 #[derive(Debug)]
@@ -39,6 +49,14 @@ pub struct Fleet {
     members: RefCell<Vec<Status>>,
     /// The group's record as it was last seen.
     seen: RefCell<Option<Group>>,
+    /// Whether the ledger has answered.
+    heard: Cell<bool>,
+    /// Why this host leaves, once it is told to end.
+    leaving: RefCell<Option<String>>,
+    /// Rung when it is.
+    bell: Notify,
+    /// What this host says of itself is written by one at a time.
+    saying: Mutex<()>,
 }
 
 impl Fleet {
@@ -58,6 +76,10 @@ impl Fleet {
             engine: OnceCell::new(),
             members: RefCell::default(),
             seen: RefCell::default(),
+            heard: Cell::new(false),
+            leaving: RefCell::default(),
+            bell: Notify::new(),
+            saying: Mutex::new(()),
         })
     }
 
@@ -116,6 +138,34 @@ impl Fleet {
     #[must_use]
     pub fn seen(&self) -> Option<Group> {
         self.seen.borrow().clone()
+    }
+}
+
+impl Fleet {
+    /// Why an app of this host is not to be swapped by hand; nothing if the group does not roll it.
+    #[must_use]
+    pub fn rolls(&self, app: &str) -> Option<String> {
+        let group = &self.group;
+        if !self.heard.get() {
+            return Some(format!("group {group} may roll it, and its ledger has not answered yet"));
+        }
+        let seen = self.seen.borrow();
+        let track = seen.as_ref()?.apps.get(app)?;
+        track.wanted().map(|(path, _)| format!("group {group} rolls it, now to {path}"))
+    }
+
+    /// This host is told to end: the group hears of it at once.
+    pub fn leave(&self, why: &str) {
+        self.leaving.borrow_mut().get_or_insert_with(|| why.to_owned());
+        self.bell.notify_one();
+    }
+
+    /// Between two looks when nothing goes on, in milliseconds.
+    fn idle_ms(&self) -> u64 {
+        match self.address {
+            Address::File { .. } | Address::Etcd(_) => IDLE_OWN_MS,
+            _ => LOOK_IDLE_MS,
+        }
     }
 }
 

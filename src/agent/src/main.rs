@@ -11,6 +11,7 @@
 
 mod agent;
 mod app;
+mod balancers;
 mod boards;
 mod closures;
 mod config;
@@ -127,6 +128,8 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             tracing::error!("{error}; nothing is fetched until that is right");
             config::Config::default()
         });
+        let ec2 = config.cloud.as_ref().map(ec2::Ec2::new).transpose()?;
+        let balancers = balancers::Balancers::open(config.balancers, &options.state, ec2.as_ref())?;
         let tools = Rc::new(app::Tools {
             closures: closures::Closures::new(
                 options.root.clone(),
@@ -139,8 +142,10 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             boards: boards::Boards::default(),
             console: console::Console::new(options.is_host()),
             standing: standing::Standing::default(),
-            ec2: config.cloud.as_ref().map(ec2::Ec2::new).transpose()?,
+            balancers,
+            ec2,
             fleet: OnceCell::new(),
+            moved: tokio::sync::Notify::new(),
             boot: boot()?,
         });
         if let Some(fleet) = fleet::Fleet::new(&config.fleet, tools.ec2.clone()) {
@@ -158,6 +163,10 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         let system = system::System::start(&tools, root, run, state, config.system).await;
         let agent = agent::Agent::start(Rc::clone(&tools), system, found.records).await;
         let agent = Rc::new(agent);
+        if let Some(fleet) = tools.fleet() {
+            let (agent, tools, run) = (Rc::clone(&agent), Rc::clone(&tools), run.clone());
+            tokio::task::spawn_local(fleet::run(fleet, agent, tools, run));
+        }
         if let Some(settings) = config.user_data {
             let host = userdata::Host::new(Rc::clone(&agent), tools, settings, run.clone());
             tokio::task::spawn_local(userdata::run(Rc::new(host)));

@@ -53,6 +53,21 @@ impl Standing {
         notices.insert(subject.clone(), Notice { subject, level, text, cure, since_ms });
     }
 
+    /// As [`Self::set`], but not said aloud.
+    pub fn set_quietly(&self, subject: &str, level: Level, text: &str, cure: Option<&str>) {
+        let mut notices = self.notices.borrow_mut();
+        let (subject, text, cure) = (subject.to_owned(), text.to_owned(), cure.map(str::to_owned));
+        let before = notices.get(&subject);
+        let is_same = before.is_some_and(|notice| {
+            notice.level == level && notice.text == text && notice.cure == cure
+        });
+        if is_same || (before.is_none() && notices.len() >= NOTICES_MAX) {
+            return;
+        }
+        let since_ms = wall_ms(SystemTime::now()).unwrap_or(0);
+        notices.insert(subject.clone(), Notice { subject, level, text, cure, since_ms });
+    }
+
     /// Nothing is to be said about `subject` any more.
     pub fn clear(&self, subject: &str) {
         self.notices.borrow_mut().remove(subject);

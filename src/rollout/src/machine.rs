@@ -212,6 +212,12 @@ impl Machine {
         &self.record
     }
 
+    /// The path that the app's profile link points to: what a boot would start.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     /// The swap under way. In its watch window it has the outcome `committed` already.
     #[must_use]
     pub fn current(&self) -> Option<Summary> {

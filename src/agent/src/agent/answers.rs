@@ -11,6 +11,13 @@ impl Backend for Agent {
     fn swap<'a>(&'a self, caller: &'a Caller, request: SwapRequest) -> Answer<'a, Reader> {
         let (uid, pid) = (caller.peer.uid, caller.peer.pid);
         tracing::info!("{} to {} asked for by uid {uid}, pid {pid}", request.app, request.path);
+        let checked = match request.dry_run {
+            true => Ok(()),
+            false => self.check_by_hand(&request.app, &request.path, request.force),
+        };
+        if let Err(error) = checked {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         if request.app == SYSTEM {
             let asked = system::Asked {
                 path: request.path,
@@ -39,6 +46,9 @@ impl Backend for Agent {
     ) -> Answer<'a, Reader> {
         let (uid, pid) = (caller.peer.uid, caller.peer.pid);
         tracing::info!("rollback of {app} asked for by uid {uid}, pid {pid}");
+        if let Err(error) = self.check_rollback_by_hand(app) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         if app == SYSTEM {
             return Box::pin(self.roll_system_back(generation));
         }

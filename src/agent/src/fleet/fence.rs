@@ -1,6 +1,6 @@
 //! Whether a swap may take its next step.
 
-use super::{Fleet, records::RecordError};
+use super::Fleet;
 use rollout::fleet::{Group, SwapId, Track};
 use rollout::{Failure, Fault};
 use std::time::Duration;
@@ -33,6 +33,7 @@ impl Fleet {
         let SwapId::Slot { fence } = SwapId::of(swap) else { return Ok(()) };
         let host = self.host().await;
         let until = Instant::now() + PATIENCE;
+        let mut is_said = false;
         let error = loop {
             match self.record().await {
                 Ok(record) => {
@@ -40,7 +41,10 @@ impl Fleet {
                     return self.judge(&group, host, app, fence, before);
                 }
                 Err(error) if Instant::now() >= until => break error,
-                Err(error) => self.waits(app, &error),
+                Err(error) if !std::mem::replace(&mut is_said, true) => {
+                    tracing::warn!("{app}: swap {swap} waits for the ledger: {error}");
+                }
+                Err(_) => {}
             }
             tokio::time::sleep(PAUSE).await;
         };
@@ -75,9 +79,5 @@ impl Fleet {
             return Err(failure(text));
         }
         Ok(())
-    }
-
-    fn waits(&self, app: &str, error: &RecordError) {
-        tracing::warn!("{app}: waits for the ledger before its next step: {error}");
     }
 }

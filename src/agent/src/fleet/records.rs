@@ -2,7 +2,7 @@
 //! an answer got lost.
 
 use super::Fleet;
-use rollout::fleet::{Group, Refusal, keys};
+use rollout::fleet::{Group, Refusal, Status, keys};
 use rollout::{Cas, Ledger, LedgerError, Token};
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ const TRIES: u32 = 8;
 
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The group's record with its version, and what all its hosts say.
+pub type Look = (Option<(Group, Token)>, Vec<Status>);
 
 /// Why a record was not read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,48 @@ impl Fleet {
         let entry = self.engine().await?.get(&key).await?;
         let Some(entry) = entry else { return Ok(None) };
         Ok(Some((Group::read(&entry.value)?, entry.token)))
+    }
+
+    /// The group's record with its version, and what all its hosts say.
+    ///
+    /// # Errors
+    /// The ledger does not answer, or with what is no record.
+    pub(super) async fn look(&self) -> Result<Look, RecordError> {
+        let record = self.record().await?;
+        let entries = self.engine().await?.list(&keys::hosts(&self.group)?).await?;
+        let statuses = entries.into_iter().filter_map(|(key, entry)| {
+            let status = Status::read(&entry.value);
+            status.inspect_err(|error| tracing::warn!("{key}: {error}")).ok()
+        });
+        Ok((record, statuses.collect()))
+    }
+
+    /// Writes the group's record in place of that of a version.
+    ///
+    /// # Errors
+    /// Nothing was written.
+    pub(super) async fn write(&self, expected: &Token, group: &Group) -> Result<Cas, RecordError> {
+        let (key, bytes) = (keys::record(&self.group)?, group.write()?);
+        Ok(self.engine().await?.cas(&key, Some(expected), &bytes).await?)
+    }
+
+    /// Writes what this host says of itself. What cannot be written is said again sooner or later.
+    pub(super) async fn say(&self, status: Status) {
+        let _turn = self.saying.lock().await;
+        match self.try_say(&status).await {
+            Ok(Cas::Applied(_)) => {}
+            Ok(Cas::Lost) => tracing::warn!("another host calls itself {} too", status.host),
+            Ok(Cas::Unknown(why)) => tracing::warn!("what this host says of itself: {why}"),
+            Err(error) => tracing::warn!("what this host says of itself: {error}"),
+        }
+    }
+
+    async fn try_say(&self, status: &Status) -> Result<Cas, RecordError> {
+        let key = keys::host(&self.group, &status.host)?;
+        let engine = self.engine().await?;
+        let token = engine.get(&key).await?.map(|entry| entry.token);
+        let bytes = status.write()?;
+        Ok(engine.cas(&key, token.as_ref(), &bytes).await?)
     }
 
     /// Changes the group's record, or makes the first one. `change` is called again on a fresh

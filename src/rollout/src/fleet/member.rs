@@ -311,6 +311,12 @@ impl Member {
         self.group.as_ref().map(|(group, _)| group)
     }
 
+    /// What this host said last.
+    #[must_use]
+    pub const fn said(&self) -> Option<&Status> {
+        self.said.as_ref()
+    }
+
     fn hear(&mut self, event: Event) {
         match event {
             Event::Tick => {}

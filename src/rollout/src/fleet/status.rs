@@ -1,6 +1,8 @@
 //! What a host says of itself: one small record on the ledger, which only it writes.
 
-use super::limits::SILENT_MS;
+use super::group::FORMAT;
+use super::limits::{RECORD_BYTES_MAX, SILENT_MS};
+use super::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -27,6 +29,32 @@ pub struct Status {
 }
 
 impl Status {
+    /// Reads a record. Total.
+    ///
+    /// # Errors
+    /// It is none, or one of a newer format.
+    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
+        }
+        let status: Self = serde_json::from_slice(bytes)
+            .map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        if status.format > FORMAT { Err(Refusal::Newer(status.format)) } else { Ok(status) }
+    }
+
+    /// The record as bytes: JSON.
+    ///
+    /// # Errors
+    /// It is larger than a ledger takes.
+    pub fn write(&self) -> Result<Vec<u8>, Refusal> {
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
+        }
+        Ok(bytes)
+    }
+
     /// Whether the host has been silent for so long that it counts as gone, by both hosts' wall
     /// clocks: for people and for who looks once. Nothing is decided by it; see
     /// [`RollCall`](super::RollCall).
