@@ -5,13 +5,16 @@
 
 use crate::limits::{CACHES_MAX, CONFIG_BYTES_MAX, KEYS_MAX};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 use toml::Spanned;
 
+pub mod balancer;
 pub mod cloud;
 pub mod credentials;
+pub mod desired;
 pub mod fleet;
 pub mod system;
 pub mod user_data;
@@ -33,6 +36,10 @@ pub struct Config {
     pub user_data: Option<user_data::UserData>,
     /// The group that this host is a member of.
     pub fleet: fleet::Fleet,
+    /// The load balancers that send to this host.
+    pub balancers: Vec<balancer::Balancer>,
+    /// Where the releases of apps are told, by app.
+    pub desired: BTreeMap<String, desired::Desired>,
     /// What a swap of the system itself may take.
     pub system: system::System,
 }
@@ -73,12 +80,14 @@ struct File {
     caches: Vec<Spanned<String>>,
     keys: Vec<Spanned<String>>,
     fetch: FetchTable,
+    balancer: BTreeMap<Spanned<String>, balancer::BalancerTable>,
     cloud: Option<cloud::CloudTable>,
     credentials: credentials::CredentialsTable,
     system: system::SystemTable,
     #[serde(rename = "user-data")]
     user_data: Option<user_data::UserDataTable>,
     fleet: Option<fleet::FleetTable>,
+    desired: BTreeMap<Spanned<String>, desired::DesiredTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -136,11 +145,15 @@ impl Config {
         let has_cloud = file.cloud.is_some();
         let user_data = file.user_data.map(|table| table.read(has_cloud)).transpose();
         let user_data = user_data.map_err(|(span, error)| at(span.start, error))?.flatten();
+        let balancers = balancer::read(file.balancer, has_cloud);
+        let balancers = balancers.map_err(|(span, error)| at(span.start, error))?;
         let cloud = file.cloud.map(cloud::CloudTable::read).transpose();
         let cloud = cloud.map_err(|(span, error)| at(span.start, error))?;
         let credentials = file.credentials.read();
         let credentials = credentials.map_err(|(span, error)| at(span.start, error))?;
         let system = file.system.read().map_err(|(span, error)| at(span.start, error))?;
+        let desired = desired::read(file.desired, has_cloud, file.fleet.is_some());
+        let desired = desired.map_err(|(span, error)| at(span.start, error))?;
         let fleet = file.fleet.map(|table| table.read(user_data.is_some())).transpose();
         let fleet = fleet.map_err(|(span, error)| at(span.start, error))?.unwrap_or_default();
         let fetch = file.fetch;
@@ -166,10 +179,12 @@ impl Config {
                 stall_timeout: time(fetch.stall_timeout)?,
                 give_up_after: time(fetch.give_up_after)?,
             },
+            balancers,
             cloud,
             credentials,
             user_data,
             fleet,
+            desired,
             system,
         })
     }

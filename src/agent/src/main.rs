@@ -152,6 +152,8 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             // Set here first, and before any swap goes on.
             let _ = tools.fleet.set(Rc::new(fleet));
         }
+        let learner = Rc::clone(&tools);
+        tokio::task::spawn_local(async move { learner.balancers.learn(&learner).await });
         // Before all that waits: services wait for their secrets.
         tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
         let (config_file, run) = (options.config.clone(), options.run.clone());

@@ -12,10 +12,10 @@ pub trait Driver {
     ///
     /// # Errors
     /// It cannot be written: why.
-    fn keep(&self, taken: &[Taken]) -> Result<(), String>;
+    fn keep(&self, taken: Vec<Taken>) -> impl Future<Output = Result<(), String>>;
 
-    /// What goes on, for people.
-    fn say(&self, words: &str);
+    /// What goes on, for people. `is_stuck`: it waits for somebody who should do something.
+    fn say(&self, words: &str, is_stuck: bool);
 }
 
 /// Does what is asked, to its end. May be dropped wherever it is, and asked again.
@@ -41,14 +41,14 @@ pub async fn drive(
         for effect in effects {
             match effect {
                 Effect::Keep(taken) => {
-                    if let Err(why) = driver.keep(&taken) {
+                    if let Err(why) = driver.keep(taken).await {
                         event = Some(Event::Broke(why));
                         break;
                     }
                 }
                 Effect::Look => event = Some(Event::Looked(front.look(scope, &taken).await)),
                 Effect::Tell(order) => event = Some(Event::Told(front.tell(&order).await)),
-                Effect::Say(words) => driver.say(&words),
+                Effect::Say { words, is_stuck } => driver.say(&words, is_stuck),
                 Effect::End(Outcome::Done(words)) => return Ok(words),
                 Effect::End(Outcome::Failed(failed)) => return Err(failed),
             }
@@ -86,7 +86,7 @@ async fn rules(
             let cure = "see that it runs and that this host may reach it".to_owned();
             return Err(Failed { kind: FailedKind::Away, reason: text, cure });
         }
-        driver.say(&format!("{text}; tried again"));
+        driver.say(&format!("{text}; tried again"), true);
         tokio::time::sleep(crate::limits::AGAIN).await;
     }
 }

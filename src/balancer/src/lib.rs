@@ -17,5 +17,5 @@ pub mod record;
 
 mod front;
 
-pub use drive::drive;
+pub use drive::{Driver, drive};
 pub use front::{Front, Scope, Wanted};

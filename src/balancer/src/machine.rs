@@ -129,6 +129,8 @@ pub struct Ask {
     pub goal: Goal,
     /// Whether nobody waits for others to be well.
     pub in_haste: bool,
+    /// Whether what is in flight is waited for.
+    pub waits: bool,
     /// What was taken out before.
     pub taken: Vec<Taken>,
 }
@@ -180,7 +182,12 @@ pub enum Effect {
     /// Give an order. Answered by [`Event::Told`].
     Tell(Order),
     /// What is going on, for people.
-    Say(String),
+    Say {
+        /// What.
+        words: String,
+        /// Whether it waits for somebody who should do something about it.
+        is_stuck: bool,
+    },
     /// It is over.
     End(Outcome),
 }
@@ -347,7 +354,7 @@ impl Machine {
             let cure = "see that it runs and that this host may reach it";
             return self.fail(FailedKind::Away, text, cure);
         }
-        let mut effects = self.say(format!("{text}; tried again"));
+        let mut effects = self.say(format!("{text}; tried again"), true);
         effects.extend(self.again(now + crate::limits::AGAIN));
         effects
     }
@@ -388,7 +395,7 @@ impl Machine {
                 let cure = "mend the others, or lower min-healthy";
                 return self.fail(FailedKind::Needed, text, cure);
             }
-            let mut effects = self.say(format!("{text}; waits for them"));
+            let mut effects = self.say(format!("{text}; waits for them"), true);
             effects.extend(self.again(now + crate::limits::AGAIN));
             return effects;
         }
@@ -423,6 +430,9 @@ impl Machine {
 
     /// Waits for what is in flight.
     fn drain(&mut self, now: Duration, mine: &[&Seen]) -> Vec<Effect> {
+        if !self.ask.waits {
+            return self.done("");
+        }
         let there: Vec<&Seen> =
             mine.iter().copied().filter(|one| one.stand != Stand::Absent).collect();
         for one in &there {
@@ -444,7 +454,7 @@ impl Machine {
                 Some(0) => "nothing is in flight; the balancer may still send".to_owned(),
                 Some(count) => format!("{count} in flight"),
             };
-            let mut effects = self.say(words);
+            let mut effects = self.say(words, false);
             effects.extend(self.again((now + self.rules.poll).min(bound)));
             return effects;
         }
@@ -506,7 +516,7 @@ impl Machine {
             Stand::Sick(why) => format!("{}: {why}", one.place),
             _ => format!("{}: its health check goes on", one.place),
         };
-        let mut effects = self.say(words);
+        let mut effects = self.say(words, false);
         effects.extend(self.again(now + self.rules.poll));
         effects
     }
@@ -528,12 +538,12 @@ impl Machine {
         effects
     }
 
-    fn say(&mut self, words: String) -> Vec<Effect> {
+    fn say(&mut self, words: String, is_stuck: bool) -> Vec<Effect> {
         if self.said == words {
             return Vec::new();
         }
         self.said.clone_from(&words);
-        vec![Effect::Say(words)]
+        vec![Effect::Say { words, is_stuck }]
     }
 
     fn done(&mut self, words: &str) -> Vec<Effect> {

@@ -13,7 +13,7 @@
 //! asked of nobody.
 
 use super::work::failed;
-use super::{App, Tools};
+use super::{App, Tools, balanced};
 use crate::convert;
 use crate::fleet::Before;
 use crate::supervisor::Run;
@@ -43,13 +43,16 @@ pub async fn prepare(
     closure: &str,
 ) -> Result<Answer, Failure> {
     fence(tools, app, swap, Before::Users).await?;
+    balanced::before_prepare(tools, app).await?;
     verb(tools, async |client| client.prepare(&app.name, closure, swap).await).await
 }
 
 /// The switch.
 pub async fn admit(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
     fence(tools, app, swap, Before::Users).await?;
-    verb(tools, async |client| client.admit(&app.name, swap).await).await
+    let admitted = verb(tools, async |client| client.admit(&app.name, swap).await).await?;
+    balanced::after_admit(tools, app).await?;
+    Ok(admitted)
 }
 
 /// The old version goes, and with it the way back.
@@ -63,7 +66,9 @@ pub async fn retire(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Fail
 
 /// The way back.
 pub async fn abandon(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
-    verb(tools, async |client| client.abandon(&app.name, swap).await).await
+    let abandoned = verb(tools, async |client| client.abandon(&app.name, swap).await).await?;
+    balanced::after_abandon(tools, app).await;
+    Ok(abandoned)
 }
 
 /// Whether this host may: in a fleet the ledger says so.

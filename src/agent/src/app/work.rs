@@ -154,6 +154,28 @@ pub async fn fetching(
     }
 }
 
+/// Puts what goes on in a step on the board of the swap under way.
+pub(super) fn post(tools: &Tools, app: &App, step: Step, text: &str) {
+    let Some(swap) = app.look(rollout::Machine::current) else { return };
+    let mut to = convert::release(&swap.to);
+    to.generation = to.generation.or(app.next_generation.get());
+    tools.boards.post(Progress {
+        swap: swap.id,
+        app: app.name.clone(),
+        from: swap.from.as_ref().map(convert::release),
+        to,
+        step,
+        state: StepState::Running,
+        text: text.to_owned(),
+        elapsed_ms: 0,
+        bytes_done: None,
+        bytes_total: None,
+        paths_done: None,
+        paths_total: None,
+        outcome: None,
+    });
+}
+
 /// Puts the counters of a fetch on the board of the swap that it belongs to.
 fn post_fetched(tools: &Tools, app: &App, progress: &store::fetch::Progress, elapsed_ms: u64) {
     let Some(swap) = app.look(rollout::Machine::current) else { return };
@@ -178,7 +200,7 @@ fn post_fetched(tools: &Tools, app: &App, progress: &store::fetch::Progress, ela
 }
 
 /// One question to a version.
-async fn probe(tools: &Tools, target: ProbeTarget, health: &Health) -> ProbeResult {
+pub(super) async fn probe(tools: &Tools, target: ProbeTarget, health: &Health) -> ProbeResult {
     let door = match target {
         ProbeTarget::Candidate => Door::Gate,
         ProbeTarget::Serving => Door::Users,

@@ -2,7 +2,7 @@
 
 use super::toplevel::Toplevel;
 use super::{ACTIVATE_PATIENCE, Input, System, Task, ended};
-use crate::app::fetching;
+use crate::app::{Tools, fetching};
 use control::types::{Reload, ShutdownKind};
 use rollout::system::{Answer, Effect};
 use rollout::{Failure, Fault, Ticket};
@@ -59,11 +59,16 @@ impl Task {
                 self.spawn(ticket, async move |system| system.activate(&path).await);
             }
             Effect::Reboot { ticket } => self.spawn(ticket, async move |system| {
-                let supervisor = &system.tools.supervisor;
+                let Tools { supervisor, balancers, .. } = &*system.tools;
+                balancers.spare_host(&system.tools, &|_| {}).await?;
                 let asked = async |client: &mut control::client::Client| {
                     client.shutdown(ShutdownKind::Reboot).await
                 };
-                supervisor.ask(asked).await.map_err(|error| refused(&error))?;
+                let asked = supervisor.ask(asked).await;
+                asked.map_err(|error| {
+                    balancers.stay();
+                    refused(&error)
+                })?;
                 Ok(Answer::Done)
             }),
             Effect::Persist { .. }

@@ -343,7 +343,7 @@ impl Machine {
             Verb::Prepare | Verb::Admit if self.swap().is_some_and(Swap::is_reverse) => {
                 self.last_verb_failed(verb, is_release, reason, cure);
             }
-            Verb::Migrate | Verb::Prepare | Verb::Hook(_) if is_release => {
+            Verb::Migrate | Verb::Prepare | Verb::Admit | Verb::Hook(_) if is_release => {
                 let step = self.swap().map_or(Step::Start, |swap| Self::step_of(swap.state));
                 let back = self.bad_release(step, reason);
                 self.turn = None;

@@ -1,0 +1,396 @@
+//! The load balancers that send to this host: leaving them, and coming back.
+//!
+//! What to do and in which order is decided by `balancer::machine`. Here is what surrounds it: what
+//! was taken out is in a file for each balancer, written before it is taken out and emptied when all
+//! of it is back, so that an agent that is started again gives back just that. One errand at a time
+//! goes to a balancer; a newer one takes the place of an older one.
+
+use crate::app::Tools;
+use crate::config::balancer::{Around, Balancer as Settings, Kind};
+use crate::disk;
+use crate::ec2::Ec2;
+use ::balancer::alb::Alb;
+use ::balancer::haproxy::Haproxy;
+use ::balancer::limits::RECORD_BYTES_MAX;
+use ::balancer::machine::{Ask, Failed, FailedKind, Goal, Taken};
+use ::balancer::{Driver, Front, Scope, Wanted, drive, record};
+use control::agent::Level;
+use rollout::{Failure, Fault};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+
+/// The folder of the records, below the agent's own.
+const FOLDER: &str = "balancers";
+
+/// All balancers of this host.
+#[derive(Debug)]
+pub struct Balancers {
+    all: Vec<Balancer>,
+    /// The host goes: nobody brings it back.
+    leaving: Cell<bool>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Balancer {
+    settings: Settings,
+    front: Front,
+    folder: PathBuf,
+    taken: RefCell<Vec<Taken>>,
+    /// All of it is out, and nothing was done since.
+    is_out: Cell<bool>,
+    /// The number of the newest errand.
+    errand: Cell<u64>,
+    newer: Notify,
+    busy: Mutex<()>,
+}
+
+/// What goes on, for whoever waits.
+pub type Say<'a> = &'a dyn Fn(&str);
+
+/// What is wanted of a balancer.
+#[derive(Clone, Copy, Debug)]
+struct Errand {
+    goal: Goal,
+    scope: Scope,
+    in_haste: bool,
+    /// How long what is in flight may take, in place of what the file says.
+    within: Option<Duration>,
+}
+
+impl Errand {
+    fn to(goal: Goal) -> Self {
+        Self { goal, scope: Scope::default(), in_haste: false, within: None }
+    }
+}
+
+impl Balancers {
+    /// Those of the configuration. Asks nobody yet.
+    ///
+    /// # Errors
+    /// The folder of their records cannot be made.
+    pub fn open(
+        settings: Vec<Settings>,
+        state: &Path,
+        ec2: Option<&Ec2>,
+    ) -> Result<Self, disk::DiskError> {
+        let folder = state.join(FOLDER);
+        if !settings.is_empty() {
+            disk::make_directory(&folder)?;
+        }
+        let of = |settings| Balancer::open(settings, &folder, ec2);
+        let all = settings.into_iter().filter_map(of).collect();
+        Ok(Self { all, leaving: Cell::new(false) })
+    }
+
+    /// Whether any sends to this app.
+    #[must_use]
+    pub fn fronts(&self, app: &str) -> bool {
+        self.of(app).next().is_some()
+    }
+
+    /// Whether something of this app is out that was taken out here, and is to come back.
+    #[must_use]
+    pub fn is_out(&self, app: &str) -> bool {
+        !self.leaving.get() && self.of(app).any(|one| !one.taken.borrow().is_empty())
+    }
+
+    fn of(&self, app: &str) -> impl Iterator<Item = &Balancer> {
+        self.all.iter().filter(move |one| one.settings.app == app)
+    }
+
+    /// Takes this host out wherever a swap of that kind asks for it, and waits until nobody's
+    /// request is cut off by what comes next.
+    ///
+    /// # Errors
+    /// The host cannot be spared, or a balancer does not answer.
+    pub async fn drain(
+        &self,
+        tools: &Tools,
+        app: &str,
+        around: Around,
+        say: Say<'_>,
+    ) -> Result<(), Failure> {
+        let asked = self.of(app).filter(|one| one.settings.around >= around);
+        self.each(tools, asked, Errand::to(Goal::Out), say).await
+    }
+
+    /// Brings this host back where it was taken out. The app has to be well.
+    ///
+    /// # Errors
+    /// A balancer does not answer, or finds the app unwell, which is the release's fault.
+    pub async fn back(&self, tools: &Tools, app: &str, say: Say<'_>) -> Result<(), Failure> {
+        if self.leaving.get() {
+            return Ok(());
+        }
+        self.each(tools, self.of(app), Errand::to(Goal::In), say).await
+    }
+
+    /// Lets balancers send to `port` of this host, and waits until they find it well.
+    ///
+    /// # Errors
+    /// As [`Balancers::back`].
+    pub async fn join(
+        &self,
+        tools: &Tools,
+        app: &str,
+        port: u16,
+        say: Say<'_>,
+    ) -> Result<(), Failure> {
+        if self.leaving.get() {
+            return Ok(());
+        }
+        let scope = Scope { port: Some(port) };
+        self.each(tools, self.of(app), Errand { scope, ..Errand::to(Goal::Join) }, say).await
+    }
+
+    /// Lets nobody send to `port` of this host any more, for good, and waits for what is in flight,
+    /// so long at most. No time: nobody waits.
+    ///
+    /// # Errors
+    /// As [`Balancers::drain`].
+    pub async fn leave(
+        &self,
+        tools: &Tools,
+        app: &str,
+        port: u16,
+        within_ms: u64,
+        say: Say<'_>,
+    ) -> Result<(), Failure> {
+        let scope = Scope { port: Some(port) };
+        let within = Some(Duration::from_millis(within_ms));
+        let errand = Errand { scope, within, ..Errand::to(Goal::Leave) };
+        self.each(tools, self.of(app), errand, say).await
+    }
+
+    /// Takes the whole host out since it is going to be booted anew; it comes back after that.
+    ///
+    /// # Errors
+    /// As [`Balancers::drain`]; then the host is brought back.
+    pub async fn spare_host(&self, tools: &Tools, say: Say<'_>) -> Result<(), Failure> {
+        let left = self.each(tools, self.all.iter(), Errand::to(Goal::Out), say).await;
+        self.leaving.set(left.is_ok());
+        left
+    }
+
+    /// The host did not go.
+    pub fn stay(&self) {
+        self.leaving.set(false);
+    }
+
+    /// Takes the whole host out since it goes down, whatever that means for others. Nobody brings it
+    /// back before the next boot.
+    ///
+    /// # Errors
+    /// A balancer does not answer.
+    pub async fn leave_host(&self, tools: &Tools) -> Result<(), Failure> {
+        self.leaving.set(true);
+        let errand = Errand { in_haste: true, ..Errand::to(Goal::Out) };
+        let say = |_: &str| {};
+        self.each(tools, self.all.iter().filter(|one| !one.is_out.get()), errand, &say).await
+    }
+
+    /// Asks each balancer now for what will be needed when nobody may answer any more.
+    pub async fn learn(&self, tools: &Tools) {
+        for one in &self.all {
+            let Err(trouble) = one.front.rules(&one.settings.wanted).await else { continue };
+            let words = match trouble {
+                ::balancer::machine::Trouble::Passing(text) => text,
+                ::balancer::machine::Trouble::Lasting(text, cure) => {
+                    one.tell(tools, Level::Error, &text, &cure);
+                    continue;
+                }
+            };
+            tracing::warn!("balancer {}: {words}; asked again when it is needed", one.name());
+        }
+    }
+
+    /// The same errand to several at once; the first failure is told.
+    async fn each<'a>(
+        &'a self,
+        tools: &Tools,
+        balancers: impl Iterator<Item = &'a Balancer>,
+        errand: Errand,
+        say: Say<'_>,
+    ) -> Result<(), Failure> {
+        let runs = balancers.map(|one| Box::pin(one.run(tools, errand, say)) as Run<'_>).collect();
+        let mut failures = together(runs).await.into_iter().filter_map(Result::err);
+        failures.next().map_or(Ok(()), Err)
+    }
+}
+
+type Run<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
+
+/// Awaits all of them at once.
+async fn together(runs: Vec<Run<'_>>) -> Vec<Result<(), Failure>> {
+    let mut ended: Vec<Option<Result<(), Failure>>> = runs.iter().map(|_| None).collect();
+    let mut runs: Vec<Option<Run<'_>>> = runs.into_iter().map(Some).collect();
+    poll_fn(move |context| {
+        for (slot, end) in runs.iter_mut().zip(&mut ended) {
+            if let Some(run) = slot
+                && let Poll::Ready(result) = run.as_mut().poll(context)
+            {
+                *end = Some(result);
+                *slot = None;
+            }
+        }
+        if runs.iter().any(Option::is_some) {
+            return Poll::Pending;
+        }
+        Poll::Ready(ended.drain(..).flatten().collect())
+    })
+    .await
+}
+
+impl Balancer {
+    /// `None` for one that needs AWS where there is none: the configuration refuses that.
+    fn open(settings: Settings, folder: &Path, ec2: Option<&Ec2>) -> Option<Self> {
+        let front = match settings.kind.clone() {
+            Kind::Haproxy { sockets, which, port } => {
+                Front::Haproxy(Haproxy::new(sockets, which, port))
+            }
+            Kind::Alb { groups, port, absence } => {
+                let Ec2 { aws, imds, .. } = ec2?;
+                Front::Alb(Alb::new(aws.clone(), imds.clone(), groups, port, absence))
+            }
+        };
+        let taken = read(folder, &settings.name).unwrap_or_else(|error| {
+            let name = &settings.name;
+            tracing::error!("balancer {name}: {error}; what was taken out stays out: give it back");
+            Vec::new()
+        });
+        Some(Self {
+            settings,
+            front,
+            folder: folder.to_owned(),
+            taken: RefCell::new(taken),
+            is_out: Cell::new(false),
+            errand: Cell::new(0),
+            newer: Notify::new(),
+            busy: Mutex::new(()),
+        })
+    }
+
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn tell(&self, tools: &Tools, level: Level, text: &str, cure: &str) {
+        let subject = format!("balancer {}", self.name());
+        tools.standing.set(&tools.console, &subject, level, text, Some(cure));
+    }
+
+    /// Runs an errand to its end, or until there is a newer one.
+    async fn run(&self, tools: &Tools, errand: Errand, say: Say<'_>) -> Result<(), Failure> {
+        let number = self.errand.get() + 1;
+        self.errand.set(number);
+        self.newer.notify_waiters();
+        let replaced = async {
+            loop {
+                let mut newer = pin!(self.newer.notified());
+                newer.as_mut().enable();
+                if self.errand.get() != number {
+                    return;
+                }
+                newer.await;
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = replaced => {
+                let reason = format!("balancer {}: something newer is wanted of it", self.name());
+                return Err(Failure { fault: Fault::Host, reason, cure: Vec::new() });
+            }
+            ended = self.work(tools, errand, say) => ended,
+        };
+        tools.standing.clear(&format!("balancer {}", self.name()));
+        ended.map_err(|failed| self.failure(failed))
+    }
+
+    async fn work(&self, tools: &Tools, errand: Errand, say: Say<'_>) -> Result<(), Failed> {
+        let _alone = self.busy.lock().await;
+        self.is_out.set(false);
+        let taken = self.taken.borrow().clone();
+        let waits = errand.within.is_none_or(|within| !within.is_zero());
+        let ask = Ask { goal: errand.goal, in_haste: errand.in_haste, waits, taken };
+        let wanted = &self.settings.wanted;
+        let drain_max = errand.within.or(wanted.drain_max);
+        let wanted = Wanted { drain_max, ..wanted.clone() };
+        let clerk = Clerk { balancer: self, tools, say };
+        let words = drive(&self.front, errand.scope, ask, &wanted, &clerk).await?;
+        self.is_out.set(errand.goal == Goal::Out);
+        if !words.is_empty() {
+            tracing::info!("balancer {}: {words}", self.name());
+        }
+        Ok(())
+    }
+
+    fn failure(&self, failed: Failed) -> Failure {
+        let fault = match failed.kind {
+            FailedKind::Unwell => Fault::Release,
+            FailedKind::Needed | FailedKind::Away => Fault::Host,
+        };
+        let reason = format!("balancer {}: {}", self.name(), failed.reason);
+        Failure { fault, reason, cure: vec![failed.cure] }
+    }
+}
+
+fn file(name: &str) -> String {
+    format!("{name}.json")
+}
+
+fn read(folder: &Path, name: &str) -> Result<Vec<Taken>, String> {
+    match disk::read_capped(&folder.join(file(name)), RECORD_BYTES_MAX) {
+        Ok(bytes) => record::decode(&bytes).map_err(|error| error.to_string()),
+        Err(error) if error.error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Writes down for a balancer what is taken out, and tells people what goes on.
+struct Clerk<'a> {
+    balancer: &'a Balancer,
+    tools: &'a Tools,
+    say: Say<'a>,
+}
+
+impl Driver for Clerk<'_> {
+    async fn keep(&self, taken: Vec<Taken>) -> Result<(), String> {
+        let (folder, name) = (self.balancer.folder.clone(), file(self.balancer.name()));
+        let bytes = record::encode(&taken);
+        let is_empty = taken.is_empty();
+        if is_empty && self.balancer.taken.borrow().is_empty() {
+            return Ok(());
+        }
+        // Whatever cuts this off, what is out is known here or on the disk.
+        if !is_empty {
+            *self.balancer.taken.borrow_mut() = taken;
+        }
+        let write = move || match is_empty {
+            true => disk::remove(&folder, &name),
+            false => disk::replace(&folder, &name, &bytes),
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        let written = written.map_err(|error| error.to_string())?;
+        written.map_err(|error| error.to_string())?;
+        if is_empty {
+            self.balancer.taken.borrow_mut().clear();
+        }
+        Ok(())
+    }
+
+    fn say(&self, words: &str, is_stuck: bool) {
+        let words = format!("balancer {}: {words}", self.balancer.name());
+        tracing::info!("{words}");
+        (self.say)(&words);
+        if is_stuck {
+            let cure = "docs/balancers.md says what each of these words means";
+            self.balancer.tell(self.tools, Level::Warning, &words, cure);
+        }
+    }
+}
