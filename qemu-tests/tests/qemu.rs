@@ -33,7 +33,7 @@ use std::process::{Command, ExitCode};
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 34] = [
+const TESTS: [Test; 35] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -68,6 +68,7 @@ const TESTS: [Test; 34] = [
     ("power-cuts", power_cuts::survived),
     ("power-cuts-forgetful", power_cuts::forgetful),
     ("cluster-rolls", cluster::rolls),
+    ("cluster-survives", cluster::survives),
 ];
 
 /// Reads a real guest through Python's `varlink`, which knows of rollinit only what the socket

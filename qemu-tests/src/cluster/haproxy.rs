@@ -102,18 +102,18 @@ impl Haproxy {
         Ok(servers)
     }
 
-    /// Waits until these servers take users.
+    /// Waits until these servers have a status: `UP` takes users.
     ///
     /// # Errors
-    /// One does not in time.
-    pub fn until_up(&self, servers: &[String]) -> Result<()> {
+    /// One has not in time.
+    pub fn until(&self, servers: &[String], status: &str) -> Result<()> {
         self.daemon.until(|| {
             let seen = self.servers()?;
-            let is_up = |name: &&String| {
-                seen.get(*name).is_some_and(|server| server.status.starts_with("UP"))
+            let is_so = |name: &&String| {
+                seen.get(*name).is_some_and(|server| server.status.starts_with(status))
             };
-            let missing = servers.iter().find(|name| !is_up(name));
-            ensure!(missing.is_none(), "{missing:?} is not up: {seen:?}");
+            let other = servers.iter().find(|name| !is_so(name));
+            ensure!(other.is_none(), "{other:?} is not {status}: {seen:?}");
             Ok(())
         })
     }

@@ -1,7 +1,8 @@
 //! The hosts of a cluster: a guest each, and what EC2 would tell it of itself.
 
 use super::GROUP;
-use super::network::{IMDS, cable};
+use super::network::{HOSTS_MAX, IMDS, cable};
+use crate::aws::Moto;
 use crate::guest::view::View;
 use crate::guest::{Boot, Disk, Guest, PATIENCE};
 use crate::guests;
@@ -22,10 +23,19 @@ pub struct Host {
     guest: Option<Guest>,
 }
 
-/// The instance id of host `number`.
-#[must_use]
-pub fn id(number: u8) -> String {
-    format!("i-{number:017x}")
+/// The instance ids of all hosts that there can be, where nobody plays EC2.
+pub(super) fn ids() -> Vec<String> {
+    (1..=HOSTS_MAX).map(|number| format!("i-{number:017x}")).collect()
+}
+
+/// Instances that EC2 knows, one for each host that there can be: their ids.
+pub(super) fn launched(moto: &Moto) -> Result<Vec<String>> {
+    let text = moto.python(&format!(
+        "answer = client('ec2').run_instances(ImageId='ami-0123456789abcdef0', \
+         InstanceType='t3.small', MinCount={HOSTS_MAX}, MaxCount={HOSTS_MAX})\n\
+         print(json.dumps([one['InstanceId'] for one in answer['Instances']]))"
+    ))?;
+    serde_json::from_str(&text).with_context(|| format!("run_instances answered {text:?}"))
 }
 
 /// The file of the answers that host `number` gets.
@@ -34,11 +44,11 @@ pub(super) fn metadata_file(folder: &Path, number: u8) -> PathBuf {
 }
 
 /// Serves the metadata of all hosts, each of which is told its own.
-pub(super) fn metadata(folder: &Path, ledger: &str) -> Result<imds::Server> {
-    for number in 1..=super::network::HOSTS_MAX {
+pub(super) fn metadata(folder: &Path, ids: &[String], ledger: &str) -> Result<imds::Server> {
+    for (number, id) in (1..).zip(ids) {
         let user_data = format!("rollinit = 1\ngroup = '{GROUP}'\nledger = '{ledger}'\n");
         let instance = Instance {
-            id: id(number),
+            id: id.clone(),
             address: cable(number).address.to_string(),
             user_data: Some(user_data),
             ..Instance::default()
@@ -52,14 +62,14 @@ pub(super) fn metadata(folder: &Path, ledger: &str) -> Result<imds::Server> {
 
 impl Host {
     /// Starts it; [`Host::settled`] waits for it.
-    pub(super) fn boot(cluster: &str, number: u8) -> Result<Self> {
+    pub(super) fn boot(cluster: &str, number: u8, id: String) -> Result<Self> {
         let mut boot = Boot::new(&format!("{cluster}/{number}"), guests::configuration(cluster)?)?;
         boot.disk = Disk::Nvme;
         boot.memory_mib = MEMORY_MIB;
         boot.cable = Some(cable(number));
         // TCG's own clock runs wrong while others have the processor.
         boot.words.push("clocksource=acpi_pm".to_owned());
-        Ok(Self { number, id: id(number), guest: Some(boot.start()?) })
+        Ok(Self { number, id, guest: Some(boot.start()?) })
     }
 
     /// The guest.

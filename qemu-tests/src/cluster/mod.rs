@@ -10,6 +10,7 @@ pub mod haproxy;
 mod hosts;
 pub mod network;
 pub mod nginx;
+pub mod rollouts;
 
 use crate::aws::Moto;
 use crate::guest::swap::Releases;
@@ -40,7 +41,7 @@ pub const API: Front = Front { app: "api", port: 8082, ports: &[4000, 4001] };
 pub const FRONTS: [Front; 2] = [WEB, SHOP];
 
 /// Requests a second on each app.
-const RATE: u32 = 12;
+pub const RATE: u32 = 12;
 
 /// Seconds of load at most; whoever began it stops it earlier.
 const SECONDS: u64 = 1800;
@@ -76,6 +77,8 @@ pub struct Cluster {
     pub releases: Releases,
     /// AWS, where it was wanted.
     pub moto: Option<Moto>,
+    /// Instance ids of all hosts that there can be, by number.
+    ids: Vec<String>,
     imds: imds::Server,
 }
 
@@ -112,19 +115,16 @@ impl Cluster {
         let moto = options.aws.then(|| Moto::start_on((network::AWS, 80).into())).transpose()?;
         let etcd = Etcd::start(&folder, options.etcd)?;
         let nginx = Nginx::start(&folder, &releases.files())?;
-        let all: Vec<u8> = (1..=network::HOSTS_MAX).collect();
-        let servers: Vec<_> = all
-            .iter()
-            .map(|number| (hosts::id(*number), network::cable(*number).address))
-            .collect();
+        let ids = moto.as_ref().map_or_else(|| Ok(hosts::ids()), hosts::launched)?;
+        let addresses = (1..=network::HOSTS_MAX).map(|number| network::cable(number).address);
+        let servers: Vec<_> = ids.iter().cloned().zip(addresses).collect();
         let haproxy = Haproxy::start(&folder, &FRONTS, &servers)?;
-        let imds = hosts::metadata(&folder, &etcd.url())?;
-        let hosts = Vec::new();
-        let name = name.to_owned();
+        let imds = hosts::metadata(&folder, &ids, &etcd.url())?;
+        let (name, hosts) = (name.to_owned(), Vec::new());
         let mut cluster =
-            Self { name, folder, hosts, network, etcd, haproxy, nginx, releases, moto, imds };
-        for number in 1..=options.hosts {
-            cluster.hosts.push(Host::boot(&cluster.name, number)?);
+            Self { name, folder, hosts, network, etcd, haproxy, nginx, releases, moto, ids, imds };
+        for _ in 0..options.hosts {
+            cluster.join()?;
         }
         for number in 1..=options.hosts {
             cluster.host(number)?.settled()?;
@@ -133,13 +133,33 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The instance id of host `number`, from 1 on; also before it is booted.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub fn id(&self, number: u8) -> Result<&str> {
+        let index = usize::from(number).checked_sub(1);
+        let id = index.and_then(|index| self.ids.get(index));
+        id.map(String::as_str).with_context(|| format!("there is no place for host {number}"))
+    }
+
+    /// What HAProxy calls an app on host `number`: the first side of one that has two.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub fn server(&self, front: Front, number: u8) -> Result<String> {
+        let server = haproxy::server_name(self.id(number)?, front.ports[0], front.ports);
+        Ok(format!("{}/{server}", front.app))
+    }
+
     /// Boots one more host.
     ///
     /// # Errors
     /// It does not start.
     pub fn join(&mut self) -> Result<u8> {
         let number = u8::try_from(self.hosts.len() + 1)?;
-        self.hosts.push(Host::boot(&self.name, number)?);
+        let id = self.id(number)?.to_owned();
+        self.hosts.push(Host::boot(&self.name, number, id)?);
         Ok(number)
     }
 
@@ -153,18 +173,25 @@ impl Cluster {
         host.with_context(|| format!("there is no host {number}"))
     }
 
+    /// EC2 ends the instance of host `number`: from now on that is what it says of it.
+    ///
+    /// # Errors
+    /// Nobody plays AWS.
+    pub fn terminate(&self, number: u8) -> Result<()> {
+        let moto = self.moto.as_ref().context("nobody plays AWS here")?;
+        let id = self.id(number)?;
+        let script = format!("client('ec2').terminate_instances(InstanceIds=[{id:?}])");
+        moto.python(&script).map(drop)
+    }
+
     /// Waits until the balancer finds the first `count` hosts' apps well.
     ///
     /// # Errors
     /// One is not.
     pub fn until_serving(&self, count: u8) -> Result<()> {
-        let first = |front: &Front| {
-            let server =
-                |number| haproxy::server_name(&hosts::id(number), front.ports[0], front.ports);
-            (1..=count).map(|number| format!("{}/{}", front.app, server(number))).collect()
-        };
-        let wanted: Vec<Vec<String>> = FRONTS.iter().map(first).collect();
-        self.haproxy.until_up(&wanted.concat())
+        let of = |front: Front| (1..=count).map(move |number| self.server(front, number));
+        let wanted: Result<Vec<String>> = FRONTS.into_iter().flat_map(of).collect();
+        self.haproxy.until(&wanted?, "UP")
     }
 
     /// Begins the honest load on an app, through the balancer.

@@ -1,0 +1,171 @@
+//! Rollouts over a cluster, as somebody with a laptop asks for them, and what became of them.
+
+use super::haproxy::Front;
+use super::{Cluster, GROUP};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long a rollout may take until it is where a test wants it. A bound against a hang: on a
+/// machine that others use, a host takes a minute for what it does in seconds.
+pub const PATIENCE: Duration = Duration::from_secs(400);
+
+/// How `rollinit rollout start --wait` ended.
+#[derive(Clone, Debug)]
+pub struct Rolled {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it printed with `--json`, line by line.
+    pub lines: Vec<Value>,
+    /// What it said on standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// All hosts run the release.
+pub const BLESSED: i32 = 0;
+/// It failed on a host, which went back.
+pub const FAILED: i32 = 10;
+
+impl Rolled {
+    /// # Errors
+    /// It ended in another way; the text has all it said.
+    pub fn expect(self, code: i32) -> Result<Self> {
+        if self.code == Some(code) {
+            return Ok(self);
+        }
+        let lines: Vec<String> = self.lines.iter().map(Value::to_string).collect();
+        let (found, lines, said) = (self.code, lines.join("\n"), &self.stderr);
+        bail!("exit {found:?} instead of {code}:\n{lines}\n{said}")
+    }
+
+    /// Why it ended, in the words of whoever ended it.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        let ended = self.lines.iter().rev().find_map(|line| line["ended"]["text"].as_str());
+        ended.unwrap_or(self.stderr.trim())
+    }
+}
+
+/// What `rollinit rollout status --json` said.
+#[derive(Clone, Debug)]
+pub struct Group(pub Value);
+
+impl Group {
+    fn app(&self, name: &str) -> &Value {
+        static NONE: Value = Value::Null;
+        self.0["apps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|app| app["app"] == name)
+            .unwrap_or(&NONE)
+    }
+
+    /// How an app of the group is: `rolling`, `blessed`, `failed`, …
+    #[must_use]
+    pub fn state(&self, front: Front) -> &str {
+        self.app(front.app)["state"].as_str().unwrap_or("-")
+    }
+
+    /// Who is out.
+    #[must_use]
+    pub fn out(&self) -> Vec<String> {
+        let holders = self.0["out"].as_array().into_iter().flatten();
+        holders.filter_map(|holder| Some(holder["host"].as_str()?.to_owned())).collect()
+    }
+
+    /// Where releases of the app failed: store paths and hosts.
+    #[must_use]
+    pub fn failed(&self, front: Front) -> Vec<(String, String)> {
+        let failed = self.app(front.app)["failed"].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        failed.map(|failed| (text(&failed["path"]), text(&failed["host"]))).collect()
+    }
+
+    /// The hosts of the app, and what each runs.
+    #[must_use]
+    pub fn runs(&self, front: Front) -> Vec<(String, String)> {
+        let hosts = self.app(front.app)["hosts"].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        hosts.map(|host| (text(&host["host"]), text(&host["path"]))).collect()
+    }
+}
+
+impl Cluster {
+    /// Lets a release go over the group and waits for its end.
+    ///
+    /// # Errors
+    /// The command is not there. How the rollout ended, the answer says.
+    pub fn roll(&self, front: Front, release: &str, more: &[&str]) -> Result<Rolled> {
+        let mut words = vec!["--wait", "--json"];
+        words.extend(more);
+        let begun = Instant::now();
+        let output = self.start_command(front, release, &words)?.output().context("rollinit")?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let lines = stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(Rolled { code: output.status.code(), lines, stderr, took: begun.elapsed() })
+    }
+
+    /// Lets a release go over the group, and does not wait.
+    ///
+    /// # Errors
+    /// It is refused; the text has the words.
+    pub fn begin(&self, front: Front, release: &str, more: &[&str]) -> Result<()> {
+        let output = self.start_command(front, release, more)?.output().context("rollinit")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "rollout start {}: {said}", front.app);
+        Ok(())
+    }
+
+    fn start_command(&self, front: Front, release: &str, more: &[&str]) -> Result<Command> {
+        let path = self.releases.path(release)?;
+        let mut words = vec!["rollout", "start", front.app, &path];
+        words.extend(more);
+        Ok(self.command(&words))
+    }
+
+    /// What the ledger says of the group.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn group(&self) -> Result<Group> {
+        let text = self.rollinit(&["rollout", "status", "--json"])?;
+        let value = serde_json::from_str(&text);
+        Ok(Group(value.with_context(|| format!("rollout status --json printed {text:?}"))?))
+    }
+
+    /// Asks until `wanted` holds. Each question is a whole command, which paces it.
+    ///
+    /// # Errors
+    /// It does not hold in time; the text has `what` and the last answer.
+    pub fn until(&self, what: &str, wanted: impl Fn(&Group) -> bool) -> Result<Group> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let group = self.group();
+            match group {
+                Ok(group) if wanted(&group) => return Ok(group),
+                Ok(group) if Instant::now() > give_up => {
+                    bail!("{GROUP} never came to this: {what}; it is: {:#}", group.0)
+                }
+                Err(error) if Instant::now() > give_up => {
+                    return Err(error.context(what.to_owned()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What became of the newest swap of an app on a host, step by step.
+    ///
+    /// # Errors
+    /// The host does not answer.
+    pub fn last_swap(&mut self, number: u8, front: Front) -> Result<Value> {
+        let guest = self.host(number)?.guest()?;
+        let text = guest.agent.rollinit(&["swaps", front.app, "--json"])?;
+        serde_json::from_str(&text).with_context(|| format!("swaps --json printed {text:?}"))
+    }
+}
