@@ -10,6 +10,7 @@ use crate::boards::Boards;
 use crate::closures::{self, Closures, Held, Planned};
 use crate::console::Console;
 use crate::convert;
+use crate::desired::Releases;
 use crate::ec2::Ec2;
 use crate::fleet::Fleet;
 use crate::journal::Journal;
@@ -60,6 +61,8 @@ pub struct Tools {
     pub fleet: OnceCell<Rc<Fleet>>,
     /// Rung whenever something of an app has changed, for the fleet's task.
     pub moved: Notify,
+    /// What is known of the releases of this host's apps.
+    pub releases: Releases,
     /// This boot.
     pub boot: String,
 }

@@ -116,6 +116,27 @@ impl Closures {
         Ok(Brought { held: Held(fetched), has_migration, text })
     }
 
+    /// The digest of a planned closure: what a release document has.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn planned_digest(&self, planned: &Planned) -> Result<String, Failure> {
+        let (store, plan) = (self.store()?, &planned.plan);
+        let (top, missing) = (plan.top.clone(), Arc::clone(&plan.missing));
+        let all = blocking(move || store::fingerprints::of_plan(&store, &top, &missing)).await?;
+        Ok(release::closure_digest(all.iter().map(String::as_str)))
+    }
+
+    /// The digest of a closure that is here.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn digest(&self, path: &str) -> Result<String, Failure> {
+        let (top, store) = (parse(path)?, self.store()?);
+        let all = blocking(move || store::fingerprints::of_valid(&store, &top)).await?;
+        Ok(release::closure_digest(all.iter().map(String::as_str)))
+    }
+
     /// Whether a file is there, with links followed inside our root.
     fn is_file(&self, path: &str) -> bool {
         let Ok(opened) = sys::mount::open_in_root(&self.root, Path::new(path)) else {
@@ -181,6 +202,12 @@ pub fn open_profile(root: &Path, app: &str) -> store::error::Result<Profile> {
 }
 
 impl Planned {
+    /// Its top store path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Paths that are missing.
     #[must_use]
     pub fn missing(&self) -> usize {

@@ -18,6 +18,7 @@ mod config;
 mod console;
 mod convert;
 mod credentials;
+mod desired;
 mod disk;
 mod ec2;
 mod fleet;
@@ -146,6 +147,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             ec2,
             fleet: OnceCell::new(),
             moved: tokio::sync::Notify::new(),
+            releases: desired::Releases::new(desired::Kept::new(&options.state), &config.desired),
             boot: boot()?,
         });
         if let Some(fleet) = fleet::Fleet::new(&config.fleet, tools.ec2.clone()) {
@@ -168,6 +170,15 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         if let Some(fleet) = tools.fleet() {
             let (agent, tools, run) = (Rc::clone(&agent), Rc::clone(&tools), run.clone());
             tokio::task::spawn_local(fleet::run(fleet, agent, tools, run));
+        }
+        let host = Rc::new(desired::Host {
+            agent: Rc::clone(&agent),
+            tools: Rc::clone(&tools),
+            is_fleet_due: config.fleet.ledger.is_some() || config.fleet.group.is_some(),
+            group: None,
+        });
+        for (app, desired) in config.desired {
+            tokio::task::spawn_local(desired::run(Rc::clone(&host), app, desired));
         }
         if let Some(settings) = config.user_data {
             let host = userdata::Host::new(Rc::clone(&agent), tools, settings, run.clone());

@@ -110,6 +110,13 @@ pub enum Applied {
     Done,
     /// Not now: it is asked for again.
     Later(String),
+    /// This host cannot, for reasons of its own: it is asked for again.
+    Refused {
+        /// What stands in the way.
+        text: String,
+        /// What to do about it.
+        cure: String,
+    },
     /// It failed, and will again.
     Failed {
         /// What happened.
@@ -243,6 +250,14 @@ impl Follower {
     #[must_use]
     pub fn wake_ns(&self) -> u64 {
         if self.busy.is_some() { u64::MAX } else { self.look_ns }
+    }
+
+    /// From now on others are believed, or as many as before: what counts from the next look on.
+    pub fn trust(&mut self, trust: Trust) {
+        if self.facts.trust != trust {
+            self.facts.trust = trust;
+            self.etag = None;
+        }
     }
 
     /// The newest release that was seen.
@@ -382,6 +397,10 @@ impl Follower {
             Applied::Later(text) => {
                 let cure = "nothing: it goes on by itself".to_owned();
                 self.of_wish = Some((Grade::Information, text, cure));
+                return;
+            }
+            Applied::Refused { text, cure } => {
+                self.of_wish = Some((Grade::Warning, text, cure));
                 return;
             }
             Applied::Done => None,

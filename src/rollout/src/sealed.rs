@@ -38,7 +38,7 @@ pub enum RecordError {
 
 /// The bytes of a record.
 #[must_use]
-pub(crate) fn seal(magic: [u8; 8], record: &impl Serialize) -> Vec<u8> {
+pub fn seal(magic: [u8; 8], record: &impl Serialize) -> Vec<u8> {
     // A vector grows as needed and all types have fixed shapes: nothing can fail.
     let body = postcard::to_stdvec(record).unwrap_or_default();
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -55,7 +55,7 @@ pub(crate) fn seal(magic: [u8; 8], record: &impl Serialize) -> Vec<u8> {
 ///
 /// # Errors
 /// They are none, damaged, or of an unknown version.
-pub(crate) fn open<T: DeserializeOwned>(magic: [u8; 8], bytes: &[u8]) -> Result<T, RecordError> {
+pub fn open<T: DeserializeOwned>(magic: [u8; 8], bytes: &[u8]) -> Result<T, RecordError> {
     let form = RecordError::Form;
     if bytes.len() > RECORD_BYTES_MAX {
         return Err(form("it is too long"));

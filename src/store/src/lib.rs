@@ -15,6 +15,7 @@ pub mod base64;
 pub mod database;
 pub mod error;
 pub mod fetch;
+pub mod fingerprints;
 pub mod hash;
 pub mod locks;
 pub mod nar;

@@ -1,6 +1,6 @@
 //! What the host itself wants of its agent, as its user-data says.
 
-use super::{Agent, Asked, Error, Kind, Reader, SYSTEM, system};
+use super::{Agent, App, Asked, Error, Kind, Reader, SYSTEM, system};
 
 impl Agent {
     /// Begins a swap of an app, or of the system, to `path`. `force`: also if that failed before.
@@ -17,5 +17,13 @@ impl Agent {
         }
         let kind = Kind::Swap(path);
         self.begin(app, Asked { kind, test_within_ms: None, dry_run: false, force }).await
+    }
+
+    /// Whether this path failed on this host, so that it is not tried again without force.
+    pub(crate) fn has_failed(&self, app: &str, path: &str) -> bool {
+        let failed = |app: &App| {
+            app.look(|machine| machine.record().book.failed.iter().any(|one| one.path == path))
+        };
+        self.known(app).is_ok_and(|app| failed(&app))
     }
 }

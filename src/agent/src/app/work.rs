@@ -3,6 +3,7 @@
 use super::{App, Begun, Input, Task, Tools, around, ended};
 use crate::closures::{Brought, Closures, Planned};
 use crate::convert;
+use crate::desired;
 use crate::limits::FETCH_REPORT_MS;
 use crate::prober::{self, Door};
 use crate::supervisor::Run;
@@ -87,7 +88,10 @@ impl Task {
     fn plan(&mut self, ticket: Ticket, path: String) {
         let (tools, app) = (Rc::clone(&self.tools), Rc::clone(&self.app));
         let task = tokio::task::spawn_local(async move {
-            let planned = tools.closures.plan(&path).await;
+            let planned = match tools.closures.plan(&path).await {
+                Ok(planned) => desired::planned(&tools, &app.name, planned).await,
+                Err(failure) => Err(failure),
+            };
             let _ = app.inbox.send(Input::Planned(ticket, planned)).await;
         });
         self.begun.insert(ticket, Begun::Task(task.abort_handle()));
@@ -100,6 +104,10 @@ impl Task {
         tokio::task::spawn_local(async move {
             let migration = migration.map(|program| rollout::policy::expand(&program, &path));
             let brought = fetch(&tools, &app, &path, planned, migration.as_deref(), &cancel).await;
+            let brought = match brought {
+                Ok(brought) => desired::brought(&tools, &app.name, &path, brought).await,
+                Err(failure) => Err(failure),
+            };
             let _ = app.inbox.send(Input::Brought(ticket, brought)).await;
         });
     }

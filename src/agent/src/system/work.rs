@@ -3,6 +3,8 @@
 use super::toplevel::Toplevel;
 use super::{ACTIVATE_PATIENCE, Input, System, Task, ended};
 use crate::app::{Tools, fetching};
+use crate::desired;
+use control::agent::SYSTEM;
 use control::types::{Reload, ShutdownKind};
 use rollout::system::{Answer, Effect};
 use rollout::{Failure, Fault, Ticket};
@@ -22,7 +24,10 @@ impl Task {
             Effect::Plan { ticket, path } => {
                 let system = Rc::clone(&self.system);
                 tokio::task::spawn_local(async move {
-                    let planned = system.tools.closures.plan(&path).await;
+                    let planned = match system.tools.closures.plan(&path).await {
+                        Ok(planned) => desired::planned(&system.tools, SYSTEM, planned).await,
+                        Err(failure) => Err(failure),
+                    };
                     let _ = system.inbox.send(Input::Planned(ticket, planned)).await;
                 });
             }
@@ -35,6 +40,12 @@ impl Task {
                     let cancel = Cancel::new();
                     let closures = &system.tools.closures;
                     let brought = fetching(closures, &path, planned, None, &cancel, post).await;
+                    let brought = match brought {
+                        Ok(brought) => {
+                            desired::brought(&system.tools, SYSTEM, &path, brought).await
+                        }
+                        Err(failure) => Err(failure),
+                    };
                     let _ = system.inbox.send(Input::Brought(ticket, brought)).await;
                 });
             }

@@ -1,0 +1,25 @@
+//! Desired state: where the release of an app is told, followed; what it says, done.
+//!
+//! One task an app drives a [`release::Follower`]. It decides; here its looks go to the web, to S3,
+//! to a file or the ledger, what it wants kept is on the disk before it goes on, and what it wishes
+//! becomes a rollout of the group, or a swap where there is no fleet.
+//!
+//! [`Releases`] is what the rest of the agent asks: whether a closure that a swap goes to is the one
+//! that persons signed, to the last byte.
+
+mod apply;
+mod check;
+mod keep;
+mod source;
+mod task;
+
+pub use check::{Releases, brought, planned};
+pub use keep::Kept;
+pub use source::Source;
+pub use task::{Host, run};
+
+/// The subject of an app's release in `rollinit status`.
+#[must_use]
+pub fn subject(app: &str) -> String {
+    format!("release {app}")
+}

@@ -1,0 +1,139 @@
+//! What a release wishes, done: a rollout of the group, or a swap where there is no fleet.
+
+use super::task::Host;
+use crate::app;
+use crate::fleet::{Fleet, RecordError};
+use control::agent::OutcomeKind;
+use release::{Applied, Wish};
+use rollout::fleet::{Group, How, Refusal, Rollout, Version};
+
+/// Lets the app run that.
+pub async fn apply(host: &Host, app: &str, wish: &Wish) -> Applied {
+    match host.tools.fleet() {
+        Some(fleet) => roll(&fleet, app, wish).await,
+        None => swap(host, app, wish).await,
+    }
+}
+
+/// Begins the group's rollout, unless somebody else did: its id is the same on each host.
+async fn roll(fleet: &Fleet, app: &str, wish: &Wish) -> Applied {
+    let rollout = Rollout {
+        id: wish.id.clone(),
+        to: Version { path: wish.path.clone(), serial: wish.serial },
+        by: wish.by.clone(),
+        began_ms: app::now().wall_ms,
+        paused: None,
+        forced: false,
+    };
+    let start = |group: &mut Group| {
+        let supersede = gives_way(group, app, wish);
+        group.start(app, rollout.clone(), supersede)
+    };
+    let changed = fleet.change(start).await;
+    let name = fleet.group();
+    let failed = |text: String| Applied::Failed {
+        text: format!("{} is not rolled in group {name}: {text}", wish.by),
+        cure: "make and sign a new release; `rollinit rollout status` tells more".to_owned(),
+    };
+    match changed {
+        Ok(group) => match ended(&group, app, wish) {
+            Some(How::Failed(why)) => failed(format!("it failed there: {why}")),
+            _ => Applied::Done,
+        },
+        Err(RecordError::Refused(Refusal::UnderWay { id, path })) => {
+            Applied::Later(format!("{} waits for rollout {id} to {path}", wish.by))
+        }
+        Err(RecordError::Refused(refusal @ (Refusal::Barred { .. } | Refusal::Older { .. }))) => {
+            failed(refusal.to_string())
+        }
+        Err(error) => {
+            let text = format!("{} cannot be told to group {name}: {error}", wish.by);
+            Applied::Refused { text, cure: "`rollinit rollout status` tells more".to_owned() }
+        }
+    }
+}
+
+/// Whether the rollout that goes on gives way: one of an older release does, as does the document
+/// that is not signed to its own next version. One that a person began does not.
+fn gives_way(group: &Group, app: &str, wish: &Wish) -> bool {
+    let going = group.apps.get(app).and_then(|track| track.rollout.as_ref());
+    going.is_some_and(|going| match (going.to.serial, wish.serial) {
+        (0, 0) => going.by == wish.by,
+        (0, _) => false,
+        (going, wished) => going < wished,
+    })
+}
+
+fn ended(group: &Group, app: &str, wish: &Wish) -> Option<How> {
+    let last = group.apps.get(app)?.last.as_ref()?;
+    (last.id == wish.id).then(|| last.how.clone())
+}
+
+/// Swaps, and waits for how that ends.
+async fn swap(host: &Host, app: &str, wish: &Wish) -> Applied {
+    if host.is_fleet_due {
+        return Applied::Later(format!("{} waits for user-data to say the fleet", wish.by));
+    }
+    let cure = format!("`rollinit swaps {app}` tells more");
+    match host.tools.closures.profile(app).await {
+        Ok(Some(generation)) if generation.path == wish.path => return Applied::Done,
+        Ok(_) => {}
+        Err(failure) => return Applied::Refused { text: failure.reason, cure },
+    }
+    let mut reader = match host.agent.wish(app, &wish.path, false).await {
+        Ok(reader) => reader,
+        Err(error) => return Applied::Refused { text: format!("{}: {error}", wish.by), cure },
+    };
+    let outcome = reader.end().await.and_then(|progress| progress.outcome);
+    let Some(outcome) = outcome else {
+        return Applied::Refused { text: format!("{}: the swap said no word", wish.by), cure };
+    };
+    let reason = outcome.reason.unwrap_or_else(|| "no reason was given".to_owned());
+    let text = format!("{}: {reason}", wish.by);
+    let cure = outcome.cures.into_iter().next().unwrap_or(cure);
+    match outcome.kind {
+        OutcomeKind::Committed | OutcomeKind::NothingToDo | OutcomeKind::Rebooting => Applied::Done,
+        OutcomeKind::RolledBack | OutcomeKind::FailedBack => Applied::Failed { text, cure },
+        OutcomeKind::Superseded | OutcomeKind::Planned => Applied::Later(text),
+        // It failed here before: that does not pass by itself.
+        OutcomeKind::Refused if host.agent.has_failed(app, &wish.path) => {
+            Applied::Failed { text, cure }
+        }
+        OutcomeKind::Refused => Applied::Refused { text, cure },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(serial: u64) -> Wish {
+        let (path, by) = (format!("/nix/store/x-{serial}"), "the release document".to_owned());
+        Wish { path, serial, id: format!("release-{serial}"), by, expires: None }
+    }
+
+    /// Older releases give way to newer ones, a person's rollout to nobody.
+    #[test]
+    fn who_gives_way() {
+        for (going, by, wished, gives) in [
+            (41, "release 41", 42, true),
+            (43, "release 43", 42, false),
+            (0, "anna", 42, false),
+            (0, "anna", 0, false),
+            (0, "the release document", 0, true),
+        ] {
+            let mut group = Group::new();
+            let rollout = Rollout {
+                id: "r1".to_owned(),
+                to: Version { path: "/nix/store/y".to_owned(), serial: going },
+                by: by.to_owned(),
+                began_ms: 0,
+                paused: None,
+                forced: false,
+            };
+            group.start("web", rollout, false).expect("it begins");
+            assert_eq!(gives_way(&group, "web", &wish(wished)), gives, "{going} {by} {wished}");
+        }
+        assert!(!gives_way(&Group::new(), "web", &wish(1)));
+    }
+}
