@@ -9,6 +9,7 @@
 mod read;
 mod release;
 mod secret;
+mod signers;
 
 pub use read::read;
 pub use release::{Release, read_release};
@@ -31,6 +32,9 @@ pub const APPS_MAX: usize = 32;
 /// Caches, and keys, of one document: as many as the agent asks.
 pub const CACHES_MAX: usize = 16;
 
+/// Keys of persons of one document: a line of some 100 bytes each.
+pub const PERSONS_MAX: usize = 32;
+
 /// A group's name in bytes: it names a record in ledgers that allow 64 and more.
 pub const GROUP_BYTES_MAX: usize = 64;
 
@@ -51,10 +55,21 @@ pub struct UserData {
     pub group: Option<String>,
     /// Variables that every app gets, unless its definition says otherwise.
     pub environment: BTreeMap<String, String>,
+    /// Who has to sign the releases that apps name; none: nobody has to.
+    pub signers: Option<Signers>,
     /// What it is for.
     pub purpose: Purpose,
     /// It powers itself off so long after its launch, in milliseconds; none: it stays.
     pub lifetime_ms: Option<u64>,
+}
+
+/// The persons who may sign releases, and how many have to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signers {
+    /// A file of OpenSSH's allowed signers, each line of which was read.
+    pub text: String,
+    /// How many persons.
+    pub threshold: usize,
 }
 
 /// What a host is for. One thing: a document that asks for two is refused.

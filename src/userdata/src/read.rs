@@ -1,6 +1,7 @@
 //! From bytes to a [`UserData`], or to all that is wrong with them.
 
 use crate::secret;
+use crate::signers;
 use crate::{
     APPS_MAX, AppWish, CACHES_MAX, Closure, DOCUMENT_BYTES_MAX, GROUP_BYTES_MAX, LIFETIME_MS_MIN,
     Purpose, Run, STORE, Then, UserData, VERSION, path_fault,
@@ -89,9 +90,10 @@ fn document(file: &mut File, mut root: Section) -> UserData {
     let group = group(file, &mut root);
     let environment = environment(file, &mut root);
     let lifetime_ms = lifetime(file, &mut root);
+    let signers = signers::signers(file, &mut root);
     let purpose = purpose(file, &mut root);
     root.finish(file);
-    UserData { caches, keys, group, environment, purpose, lifetime_ms }
+    UserData { caches, keys, group, signers, environment, purpose, lifetime_ms }
 }
 
 fn version(file: &mut File, root: &mut Section) {

@@ -4,6 +4,10 @@
 use userdata::{AppWish, Closure, Purpose, Run, Then, UserData, read, read_release};
 
 const PATH: &str = "/nix/store/0c5mkq5pxkq1c8h2b4bm3c0qk2gsl5bg-storefront-1.2";
+const PERSON: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+const OTHER: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP8BAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 const KEY: &str = "cache-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 fn good(text: &str) -> UserData {
@@ -36,6 +40,8 @@ fn a_whole_document() {
          group = 'web'\n\
          environment = {{ PHX_HOST = 'shop.example.org' }}\n\
          lifetime = '8h'\n\
+         signers = ['alice {PERSON} laptop', 'bob {OTHER}']\n\
+         threshold = 2\n\
          [apps.web]\n\
          path = '{PATH}'\n\
          [apps.api]\n\
@@ -56,6 +62,25 @@ fn a_whole_document() {
     assert_eq!(document.group.as_deref(), Some("web"));
     assert_eq!(document.environment["PHX_HOST"], "shop.example.org");
     assert_eq!(document.lifetime_ms, Some(8 * 3_600_000));
+    let signers = document.signers.expect("signers");
+    assert_eq!((signers.threshold, signers.text.lines().count()), (2, 2));
+}
+
+/// Who may sign is read as ssh-keygen's file is, and as many as are asked for have to be there.
+#[test]
+fn persons_who_sign() {
+    let one = good(&format!("rollinit = 1\nsigners = ['alice {PERSON}']\n"));
+    assert_eq!(one.signers.expect("one").threshold, 1);
+    for (text, place, word) in [
+        ("threshold = 2\n".to_owned(), "2:13", "nobody may sign"),
+        (format!("signers = ['{PERSON}']\n"), "2:12", "KEYTYPE"),
+        (format!("signers = ['alice {PERSON}']\nthreshold = 2\n"), "3:13", "2 of 1 persons"),
+        (format!("signers = ['alice {PERSON}']\nthreshold = 0\n"), "3:13", "0 of 1 persons"),
+        (format!("signers = [\n'alice {PERSON}',\n'bob {PERSON}',\n]\n"), "4:1", "count twice"),
+    ] {
+        let line = wrong(&text);
+        assert!(line.contains(place) && line.contains(word), "{text}: {line}");
+    }
 }
 
 /// The other purposes; and none.

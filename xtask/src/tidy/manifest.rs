@@ -64,10 +64,21 @@ pub const ROOMS: [Room; 24] = [
         name: "agent",
         folder: "src/agent",
         rooms: &[
-            "balancer", "cloud", "control", "disk", "ledger", "logging", "release", "rollout",
-            "service", "store", "sys", "userdata",
+            "balancer", "cloud", "control", "disk", "httpd", "ledger", "logging", "release",
+            "rollout", "service", "store", "sys", "userdata",
         ],
-        hires: &["reqwest", "rustls", "serde", "thiserror", "tokio", "toml", "tracing"],
+        // serde_json: events for a webhook.
+        hires: &[
+            "prometheus-client",
+            "reqwest",
+            "rustls",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "toml",
+            "tracing",
+        ],
     },
     Room {
         name: "cli",
@@ -159,7 +170,7 @@ pub const ROOMS: [Room; 24] = [
     Room {
         name: "userdata",
         folder: "src/userdata",
-        rooms: &["service"],
+        rooms: &["release", "service"],
         hires: &["serde", "thiserror", "toml"],
     },
     Room { name: "initrd", folder: "initrd", rooms: &["disk", "sys"], hires: &[] },

@@ -87,6 +87,12 @@ impl Releases {
         })
     }
 
+    /// Whether persons have to sign the releases of this app.
+    #[must_use]
+    pub fn is_signed(&self, app: &str) -> bool {
+        self.apps.borrow().get(app).is_some_and(|entry| entry.is_signed)
+    }
+
     /// Where what was seen is kept.
     #[must_use]
     pub const fn kept(&self) -> &Kept {

@@ -37,7 +37,7 @@ pub struct Host {
 pub async fn run(host: Rc<Host>, app: String, desired: Desired) {
     let entry = host.tools.releases.register(&app, &desired);
     if entry.is_followed.replace(true) {
-        // agent.toml and user-data both name it: the first one counts.
+        tracing::warn!("{app}: its release is followed as agent.toml says, not as user-data does");
         return;
     }
     let group = group(&host, &desired).await;

@@ -21,7 +21,7 @@ pub async fn fulfil(host: &Rc<Host>, document: &UserData) -> Result<String, Trou
             define(host, BTreeMap::new()).await?;
             Ok("read; this host is for what its image is".to_owned())
         }
-        Purpose::Apps(wishes) => apps(host, wishes).await,
+        Purpose::Apps(wishes) => apps(host, document, wishes).await,
         Purpose::System(path) => {
             define(host, BTreeMap::new()).await?;
             swap(host, SYSTEM, path).await
@@ -55,7 +55,11 @@ fn refused(name: &str, reload: &Reload) -> Trouble {
 }
 
 /// All apps, each as far as it goes: one that fails does not hold up the others.
-async fn apps(host: &Rc<Host>, wishes: &BTreeMap<String, AppWish>) -> Result<String, Trouble> {
+async fn apps(
+    host: &Rc<Host>,
+    document: &UserData,
+    wishes: &BTreeMap<String, AppWish>,
+) -> Result<String, Trouble> {
     let definitions = wishes.iter();
     let definitions = definitions
         .filter_map(|(name, wish)| Some((name.clone(), wish.definition.clone()?)))
@@ -71,7 +75,7 @@ async fn apps(host: &Rc<Host>, wishes: &BTreeMap<String, AppWish>) -> Result<Str
             troubles.push(Trouble::error(text, format!("write [apps.{name}.definition]")));
             continue;
         }
-        match app(host, name, wish).await {
+        match app(host, document, name, wish).await {
             Ok(words) => done.push(words),
             Err(trouble) => troubles.push(trouble),
         }
@@ -79,7 +83,15 @@ async fn apps(host: &Rc<Host>, wishes: &BTreeMap<String, AppWish>) -> Result<Str
     all(troubles).map(|()| done.join("; "))
 }
 
-async fn app(host: &Rc<Host>, name: &str, wish: &AppWish) -> Result<String, Trouble> {
+async fn app(
+    host: &Rc<Host>,
+    document: &UserData,
+    name: &str,
+    wish: &AppWish,
+) -> Result<String, Trouble> {
+    if release::follow(host, document, name, &wish.closure)? {
+        return Ok(format!("{name} follows its signed release"));
+    }
     let generation = host.tools.closures.profile(name).await.map_err(of_store)?;
     if let Some(generation) = generation {
         return Ok(format!("{name} has a generation and keeps {}", generation.path));
