@@ -7,6 +7,7 @@
 //! Before a step of a swap that others see, the record is read once more ([`Fleet::may`]): a host
 //! whose slot was taken away stops there.
 
+mod counted;
 mod fence;
 mod local;
 mod records;
@@ -15,6 +16,7 @@ mod words;
 
 use crate::config;
 use crate::ec2::Ec2;
+use crate::metrics::Metrics;
 use ledger::{Address, Engine};
 use rollout::LedgerError;
 use rollout::fleet::limits::LOOK_IDLE_MS;
@@ -23,8 +25,10 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, OnceCell};
 
+pub use counted::Counted;
 pub use fence::Before;
 pub use local::{Over, local};
+pub use records::RecordError;
 pub use rollout::fleet::Local;
 pub use task::run;
 
@@ -44,7 +48,8 @@ pub struct Fleet {
     named: Option<String>,
     ec2: Option<Ec2>,
     host: OnceCell<String>,
-    engine: OnceCell<Engine>,
+    engine: OnceCell<Counted>,
+    metrics: Metrics,
     /// The hosts of the group that live, each with what it last said.
     members: RefCell<Vec<Status>>,
     /// The group's record as it was last seen.
@@ -62,7 +67,11 @@ pub struct Fleet {
 impl Fleet {
     /// The host's part, if ledger and group are both known. Asks nobody yet.
     #[must_use]
-    pub fn new(settings: &config::fleet::Fleet, ec2: Option<Ec2>) -> Option<Self> {
+    pub fn new(
+        settings: &config::fleet::Fleet,
+        ec2: Option<Ec2>,
+        metrics: Metrics,
+    ) -> Option<Self> {
         let (ledger, group) = (settings.ledger.clone()?, settings.group.clone()?);
         // Checked when the configuration was read.
         let address = ledger.parse().ok()?;
@@ -74,6 +83,7 @@ impl Fleet {
             ec2,
             host: OnceCell::new(),
             engine: OnceCell::new(),
+            metrics,
             members: RefCell::default(),
             seen: RefCell::default(),
             heard: Cell::new(false),
@@ -122,9 +132,13 @@ impl Fleet {
     ///
     /// # Errors
     /// It cannot be opened: a file that its address names cannot be read.
-    pub async fn engine(&self) -> Result<&Engine, LedgerError> {
+    pub async fn engine(&self) -> Result<&Counted, LedgerError> {
         let aws = self.ec2.as_ref().map(|ec2| &ec2.aws);
-        self.engine.get_or_try_init(async || Engine::open(&self.address, aws)).await
+        let open = async || {
+            let engine = Engine::open(&self.address, aws)?;
+            Ok(Counted::new(engine, self.metrics.clone()))
+        };
+        self.engine.get_or_try_init(open).await
     }
 
     /// The hosts of the group that live, each with what it last said.
@@ -170,7 +184,7 @@ impl Fleet {
 }
 
 /// The kernel's name of this host.
-fn host_name() -> String {
+pub fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let is_letter = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');
     let name: String = name.trim().chars().filter(is_letter).collect();

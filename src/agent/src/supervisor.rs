@@ -232,6 +232,8 @@ impl Supervisor {
             program: &run.program,
             closure: &run.closure,
             lease_ms: run.lease_ms,
+            until_ns: None,
+            fence: None,
         };
         let end = self.ask(async |client| client.run_task(request).await);
         tokio::select! {
@@ -247,7 +249,9 @@ impl Supervisor {
         loop {
             sleep(Duration::from_millis(run.lease_ms / RENEWALS)).await;
             let renewed = self
-                .ask(async |client| client.renew_task(app, &run.swap, run.task, run.lease_ms).await)
+                .ask(async |client| {
+                    client.renew_task(app, &run.swap, run.task, run.lease_ms, None).await
+                })
                 .await;
             // Over in this moment, or not begun yet: the answer of the run itself will tell.
             if let Err(error) = renewed {

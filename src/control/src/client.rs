@@ -81,6 +81,12 @@ pub struct TaskRequest<'a> {
     pub closure: &'a str,
     /// It is killed so long after its start unless that is put off; milliseconds, 0: never.
     pub lease_ms: u64,
+    /// When it is killed at the latest, and not begun any more; `CLOCK_MONOTONIC` nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ns: Option<u64>,
+    /// What it finds as `ROLLINIT_FENCE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence: Option<u64>,
 }
 
 /// The parameters of `PutCredentials`.
@@ -100,6 +106,8 @@ struct Renewal<'a> {
     swap: &'a str,
     task: Task,
     lease_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_ns: Option<u64>,
 }
 
 impl Client {
@@ -277,7 +285,8 @@ impl Client {
         self.wire.call("RunTask", request).await
     }
 
-    /// `RenewTask`: the task is killed `lease_ms` from now, unless that is put off again.
+    /// `RenewTask`: the task is killed `lease_ms` from now, and at `until_ns` of `CLOCK_MONOTONIC`
+    /// at the latest, unless that is put off again.
     ///
     /// # Errors
     /// As [`Client::status`].
@@ -287,8 +296,9 @@ impl Client {
         swap: &str,
         task: Task,
         lease_ms: u64,
+        until_ns: Option<u64>,
     ) -> Result<(), CallError> {
-        self.wire.order("RenewTask", Renewal { app, swap, task, lease_ms }).await
+        self.wire.order("RenewTask", Renewal { app, swap, task, lease_ms, until_ns }).await
     }
 
     /// `WatchCredentials`: those that are to be there, and with `follow` each time that has

@@ -76,6 +76,7 @@ pub trait Backend {
         swap: &'a str,
         task: Task,
         lease_ms: u64,
+        until_ns: Option<u64>,
     ) -> Answer<'a, ()>;
 
     /// The credentials that definitions name, by owner and name, as they are now and at each
@@ -147,6 +148,10 @@ pub struct TaskOrder<'a> {
     pub closure: &'a str,
     /// It is killed so long after its start unless that is put off; milliseconds, 0: never.
     pub lease_ms: u64,
+    /// When it is killed at the latest, and not begun any more; `CLOCK_MONOTONIC` nanoseconds.
+    pub until_ns: Option<u64>,
+    /// What it finds as `ROLLINIT_FENCE`.
+    pub fence: Option<u64>,
 }
 
 /// Credentials of a service or an app, as far as they can be had.

@@ -235,7 +235,9 @@ impl Session {
 
     /// Runs a program of the app beside it, as its user, with its environment and limits; what it
     /// prints is among the app's lines. Replies at its end. It is killed lease_ms after its start
-    /// unless RenewTask puts that off, also with no supervisor. Role: admin.
+    /// unless RenewTask puts that off, also with no supervisor; and at until_ns of CLOCK_MONOTONIC
+    /// at the latest, after which it is not begun either. It finds fence as ROLLINIT_FENCE. Role:
+    /// admin.
     async fn run_task(
         &self,
         app: String,
@@ -244,6 +246,8 @@ impl Session {
         program: Vec<String>,
         closure: String,
         lease_ms: u64,
+        until_ns: Option<u64>,
+        fence: Option<u64>,
     ) -> Result<TaskEnd, crate::Error> {
         self.grant.check(Method::RunTask)?;
         let order = TaskOrder {
@@ -253,20 +257,24 @@ impl Session {
             program: &program,
             closure: &closure,
             lease_ms,
+            until_ns,
+            fence,
         };
         self.backend.run_task(&self.peer, order).await
     }
 
-    /// Puts off the time at which a running task is killed to lease_ms from now. Role: admin.
+    /// Puts off the time at which a running task is killed to lease_ms from now, and to until_ns of
+    /// CLOCK_MONOTONIC at the latest. Role: admin.
     async fn renew_task(
         &self,
         app: String,
         swap: String,
         task: Task,
         lease_ms: u64,
+        until_ns: Option<u64>,
     ) -> Result<(), crate::Error> {
         self.grant.check(Method::RenewTask)?;
-        self.backend.renew_task(&app, &swap, task, lease_ms).await
+        self.backend.renew_task(&app, &swap, task, lease_ms, until_ns).await
     }
 
     /// The credentials that services and apps are to have, and with more also each time that has

@@ -80,13 +80,16 @@ fn tasks() {
             program: &program,
             closure: NEW,
             lease_ms: 60_000,
+            until_ns: None,
+            fence: Some(7),
         };
         let end = client.run_task(request).await.unwrap();
         assert_eq!((end.exit, end.is_success()), (Some(3), false));
-        client.renew_task("web", "7H2K", Task::AfterSwitch, 5).await.unwrap();
+        client.renew_task("web", "7H2K", Task::AfterSwitch, 5, Some(9)).await.unwrap();
         let orders = fake.orders.borrow();
         assert!(orders[0].contains("\"a b\"") && orders[0].contains("60000"), "{orders:?}");
-        assert_eq!(orders[1], "Renew web 7H2K AfterSwitch 5");
+        assert!(orders[0].contains("fence: Some(7)"), "{orders:?}");
+        assert_eq!(orders[1], "Renew web 7H2K AfterSwitch 5 Some(9)");
     });
 }
 

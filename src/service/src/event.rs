@@ -114,6 +114,10 @@ pub enum Event {
         closure: String,
         /// PID 1 kills it after so long without renewal, in milliseconds.
         lease_ms: u64,
+        /// And at this moment at the latest; a run that would begin later does not begin.
+        until_ns: Option<u64>,
+        /// What it finds as `ROLLINIT_FENCE`.
+        fence: Option<u64>,
     },
     /// The agent still wants a running task. Answered by exactly one
     /// [`Effect::Reply`](crate::Effect::Reply), at once.
@@ -128,6 +132,8 @@ pub enum Event {
         task: Task,
         /// The new lease from now on, in milliseconds.
         lease_ms: u64,
+        /// It ends at this moment at the latest.
+        until_ns: Option<u64>,
     },
     /// [`Effect::Group`](crate::Effect::Group) was carried out, or could not be.
     Grouped {

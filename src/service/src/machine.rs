@@ -69,7 +69,7 @@ use crate::event::Event;
 use crate::graph::Graph;
 use crate::record::{Record, What};
 use crate::snapshot::Snapshot;
-use apps::{AppState, SwapWaiting, TaskOrder, TaskWaiting};
+use apps::{AppState, Lease, SwapWaiting, TaskOrder, TaskWaiting};
 use command::Pending;
 use memory::{Memory, Phase};
 use order::{Condition, Down};
@@ -209,13 +209,15 @@ impl Machine {
             }
             Event::Command { id, verb, key } => self.command(id, verb, key),
             Event::Swap { id, app, swap, verb } => self.swap_verb(id, &app, swap, verb),
-            Event::RunTask { id, app, swap, task, program, closure, lease_ms } => {
+            Event::RunTask { id, app, swap, task, program, closure, lease_ms, until_ns, fence } => {
                 let (app, swap, closure) = (&app, &swap, &closure);
-                let order = TaskOrder { app, swap, task, program: &program, closure, lease_ms };
+                let program = &program;
+                let lease = Lease { lease_ms, until_ns };
+                let order = TaskOrder { app, swap, task, program, closure, lease, fence };
                 self.run_task(id, &order);
             }
-            Event::RenewTask { id, app, swap, task, lease_ms } => {
-                self.renew_task(id, &app, &swap, task, lease_ms);
+            Event::RenewTask { id, app, swap, task, lease_ms, until_ns } => {
+                self.renew_task(id, &app, &swap, task, Lease { lease_ms, until_ns });
             }
             Event::Grouped { app, request, failure } => self.grouped(&app, request, failure),
             Event::QueueEmpty { app, request } => self.queue_empty(&app, request),

@@ -289,7 +289,17 @@ fn two_ports() {
         let program = vec!["/bin/smoke".to_owned()];
         let (app, swap, closure) = ("web".to_owned(), "A".to_owned(), "/s/v2".to_owned());
         let (task, lease_ms) = (Task::AfterSwitch, 60_000);
-        host.step(Event::RunTask { id, app, swap, task, program, closure, lease_ms })
+        host.step(Event::RunTask {
+            id,
+            app,
+            swap,
+            task,
+            program,
+            closure,
+            lease_ms,
+            until_ns: None,
+            fence: None,
+        })
     };
     assert_eq!(host.swap(2, "web", "A", SwapVerb::Admit), [done(2)]);
     task(&mut host, 3);
@@ -437,6 +447,47 @@ fn a_power_off_in_a_swap() {
     assert_eq!(effects, [Effect::Shutdown { kind: PowerKind::Reboot }]);
 }
 
+/// A lease with an end is never longer than that, however late the order comes: it begins nothing
+/// after it, ends what runs, and still hears how a run ended. The run finds its fence.
+#[test]
+fn a_task_whose_lease_has_an_end() {
+    let mut host = Host::up("web", WEB);
+    let now_ns = host.now.0;
+    let run = |id, until_ns| Event::RunTask {
+        id,
+        app: "web".to_owned(),
+        swap: "A".to_owned(),
+        task: Task::Migrate,
+        program: vec!["${closure}/bin/migrate".to_owned()],
+        closure: "/s/v2".to_owned(),
+        lease_ms: 60_000,
+        until_ns: Some(until_ns),
+        fence: Some(7),
+    };
+    let lease = |deadline_ns| Effect::Deadline {
+        key: "web.migrate".to_owned(),
+        incarnation: 1,
+        deadline_ns,
+    };
+    let effects = host.step(run(1, now_ns));
+    let [Effect::TaskReply { result: Err(error), .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(error.to_string().contains("over when the order came"), "{error}");
+    let until_ns = now_ns + 5_000_000_000;
+    assert_eq!(host.step(run(2, until_ns)), [spawn("web.migrate", 1), lease(until_ns)]);
+    let definition = host.machine.definition("web.migrate").expect("it runs");
+    assert_eq!(definition.environment.get("ROLLINIT_FENCE").map(String::as_str), Some("7"));
+    host.started("web.migrate", 1);
+    let (app, swap, task) = ("web".to_owned(), "A".to_owned(), Task::Migrate);
+    let until_ns = Some(now_ns);
+    let renew = Event::RenewTask { id: 3, app, swap, task, lease_ms: 60_000, until_ns };
+    assert_eq!(host.step(renew), [lease(now_ns), done(3)], "it ends at once");
+    host.ended("web.migrate", 1, 256, Cause::Own);
+    let end = TaskEnd { exit: Some(1), signal: None, lease_ended: false };
+    assert_eq!(host.step(run(4, now_ns)), [Effect::TaskReply { id: 4, result: Ok(end) }]);
+}
+
 /// A task runs once for a swap under a lease that PID 1 holds; who asks again joins it, hears its
 /// end, or, if its lease ended it, has it run again. It ends with its swap.
 #[test]
@@ -461,7 +512,7 @@ fn tasks() {
     let [Effect::TaskReply { result: Err(error), .. }] = &effects[..] else { panic!() };
     assert_eq!(*error, CommandError::SwapUnderWay { app: "web".into(), swap: "A".into() });
     let (app, swap, task) = ("web".to_owned(), "A".to_owned(), Task::Migrate);
-    let renew = Event::RenewTask { id: 4, app, swap, task, lease_ms: 80_000 };
+    let renew = Event::RenewTask { id: 4, app, swap, task, lease_ms: 80_000, until_ns: None };
     assert_eq!(host.step(renew), [lease(1, 80), done(4)]);
 
     let (mut host, effects) = host.die(vec![run("web.0", 1), run("web.migrate", 1)]);

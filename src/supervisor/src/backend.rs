@@ -145,6 +145,8 @@ impl Control {
             program: order.program.to_vec(),
             closure: order.closure.to_owned(),
             lease_ms: order.lease_ms,
+            until_ns: order.until_ns,
+            fence: order.fence,
         };
         self.handle.input(Input::Task(task, reply));
         let result = answer.await.map_err(|_| ended(order.app))?;
@@ -297,9 +299,10 @@ impl Backend for Control {
         swap: &'a str,
         task: Task,
         lease_ms: u64,
+        until_ns: Option<u64>,
     ) -> Answer<'a, ()> {
         let (name, swap, task) = (app.to_owned(), swap.to_owned(), apps::task(task));
-        let order = Order::Renew { app: name, swap, task, lease_ms };
+        let order = Order::Renew { app: name, swap, task, lease_ms, until_ns };
         Box::pin(async move { self.order(app, order).await.map(drop) })
     }
 

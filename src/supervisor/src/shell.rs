@@ -58,6 +58,8 @@ pub enum Order {
         task: Task,
         /// From now on, in milliseconds.
         lease_ms: u64,
+        /// When it ends at the latest; `CLOCK_MONOTONIC` nanoseconds.
+        until_ns: Option<u64>,
     },
 }
 
@@ -76,6 +78,10 @@ pub struct TaskOrder {
     pub closure: String,
     /// PID 1 kills it after so long without renewal, in milliseconds.
     pub lease_ms: u64,
+    /// When that is at the latest; `CLOCK_MONOTONIC` nanoseconds.
+    pub until_ns: Option<u64>,
+    /// What it finds as `ROLLINIT_FENCE`.
+    pub fence: Option<u64>,
 }
 
 /// Everything that can reach the shell.
@@ -177,10 +183,17 @@ impl Order {
         match self {
             Self::Command(verb, key) => Event::Command { id, verb, key },
             Self::Swap { app, swap, verb } => Event::Swap { id, app, swap, verb },
-            Self::Renew { app, swap, task, lease_ms } => {
-                Event::RenewTask { id, app, swap, task, lease_ms }
+            Self::Renew { app, swap, task, lease_ms, until_ns } => {
+                Event::RenewTask { id, app, swap, task, lease_ms, until_ns }
             }
         }
+    }
+}
+
+impl TaskOrder {
+    fn event(self, id: u64) -> Event {
+        let Self { app, swap, task, program, closure, lease_ms, until_ns, fence } = self;
+        Event::RunTask { id, app, swap, task, program, closure, lease_ms, until_ns, fence }
     }
 }
 
@@ -205,8 +218,7 @@ impl Shell {
             Input::Task(order, reply) => {
                 let id = self.next_command();
                 self.tasks.insert(id, reply);
-                let TaskOrder { app, swap, task, program, closure, lease_ms } = order;
-                self.step(Event::RunTask { id, app, swap, task, program, closure, lease_ms })?;
+                self.step(order.event(id))?;
             }
             Input::Credentials(delivery, reply) => {
                 let taken = self.deliver(delivery)?;

@@ -229,8 +229,11 @@ impl Backend for Fake {
         swap: &'a str,
         task: Task,
         lease_ms: u64,
+        until_ns: Option<u64>,
     ) -> Answer<'a, ()> {
-        self.orders.borrow_mut().push(format!("Renew {app} {swap} {task:?} {lease_ms}"));
+        self.orders
+            .borrow_mut()
+            .push(format!("Renew {app} {swap} {task:?} {lease_ms} {until_ns:?}"));
         Box::pin(ready(known_app(app)))
     }
 

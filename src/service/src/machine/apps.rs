@@ -57,7 +57,7 @@ use crate::definition::Definition;
 use crate::effect::Program;
 use memory::{AppMemory, Step};
 use std::collections::BTreeSet;
-pub(super) use tasks::{TaskOrder, TaskWaiting};
+pub(super) use tasks::{Lease, TaskOrder, TaskWaiting};
 pub(super) use verbs::SwapWaiting;
 
 /// What the key of an app's own memo begins with.

@@ -104,11 +104,21 @@ impl World {
         let id = self.open(app, &swap, None);
         let (app, lease_ms) = (app.to_owned(), 5000);
         self.step(if renew {
-            Event::RenewTask { id, app, swap, task, lease_ms }
+            Event::RenewTask { id, app, swap, task, lease_ms, until_ns: None }
         } else {
             let program = vec!["${closure}/bin/task".to_owned(), swap.clone()];
             let closure = closure(&swap);
-            Event::RunTask { id, app, swap, task, program, closure, lease_ms }
+            Event::RunTask {
+                id,
+                app,
+                swap,
+                task,
+                program,
+                closure,
+                lease_ms,
+                until_ns: None,
+                fence: None,
+            }
         });
     }
 

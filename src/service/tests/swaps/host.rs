@@ -111,7 +111,17 @@ impl Host {
         let program = vec!["${closure}/bin/migrate".to_owned()];
         let (app, swap, closure) = ("web".to_owned(), swap.to_owned(), "/s/v2".to_owned());
         let task = Task::Migrate;
-        self.step(Event::RunTask { id, app, swap, task, program, closure, lease_ms })
+        self.step(Event::RunTask {
+            id,
+            app,
+            swap,
+            task,
+            program,
+            closure,
+            lease_ms,
+            until_ns: None,
+            fence: None,
+        })
     }
 
     pub fn queue_empty(&mut self) -> Vec<Effect> {

@@ -7,6 +7,7 @@
 use super::super::Machine;
 use super::super::memory::{Ended, Memory, Phase};
 use super::memory::TaskMemory;
+use crate::Now;
 use crate::app::{Place, Task};
 use crate::definition::{Kind, closure_fault};
 use crate::effect::{CommandError, Effect, Outcome, TaskEnd};
@@ -28,8 +29,23 @@ pub(in crate::machine) struct TaskOrder<'a> {
     pub task: Task,
     pub program: &'a [String],
     pub closure: &'a str,
-    pub lease_ms: u64,
+    pub lease: Lease,
+    /// What it finds as `ROLLINIT_FENCE`.
+    pub fence: Option<u64>,
 }
+
+/// Until when a task may run, unless that is put off.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::machine) struct Lease {
+    /// So long from now on.
+    pub lease_ms: u64,
+    /// Until this moment at the latest: an order that was long on its way, or lay about while
+    /// nobody read it, gives no more time than whoever gave it had.
+    pub until_ns: Option<u64>,
+}
+
+/// The variable in which a task finds the number of the lock that it runs under.
+const FENCE_VARIABLE: &str = "ROLLINIT_FENCE";
 
 type Answer = Result<TaskEnd, CommandError>;
 
@@ -74,6 +90,10 @@ impl Machine {
         if same && let Some(end) = self.own_end(&key) {
             return Some(Ok(end));
         }
+        if order.lease.is_over(self.now) {
+            let reason = "its lease was over when the order came".to_owned();
+            return Some(Err(CommandError::Refused { app: order.app.to_owned(), reason }));
+        }
         self.begin_task(order, key);
         None
     }
@@ -81,7 +101,10 @@ impl Machine {
     fn begin_task(&mut self, order: &TaskOrder, key: String) {
         let Some(app) = self.loaded.apps.get(order.app) else { return };
         let side = self.face_side(order.app).unwrap_or_default();
-        let definition = app.task(order.program, side, order.closure);
+        let mut definition = app.task(order.program, side, order.closure);
+        if let Some(fence) = order.fence {
+            definition.environment.insert(FENCE_VARIABLE.to_owned(), fence.to_string());
+        }
         self.expanded.insert(key.clone(), definition);
         self.set_task(order);
         let now_ns = self.now.0;
@@ -93,7 +116,7 @@ impl Machine {
     }
 
     fn set_task(&mut self, order: &TaskOrder) {
-        let lease_ns = self.now.plus_ms(order.lease_ms).0;
+        let lease_ns = order.lease.ends_ns(self.now);
         let Some(state) = self.apps.get_mut(order.app) else { return };
         let swap = order.swap.to_owned();
         state.memory.tasks[order.task as usize] = Some(TaskMemory { swap, lease_ns });
@@ -118,9 +141,9 @@ impl Machine {
         app: &str,
         swap: &str,
         task: Task,
-        lease_ms: u64,
+        lease: Lease,
     ) {
-        let result = self.renew(app, swap, task, lease_ms).map(|()| Outcome::Done);
+        let result = self.renew(app, swap, task, lease).map(|()| Outcome::Done);
         self.effects.push(Effect::Reply { id, result });
     }
 
@@ -129,13 +152,13 @@ impl Machine {
         app: &str,
         swap: &str,
         task: Task,
-        lease_ms: u64,
+        lease: Lease,
     ) -> Result<(), CommandError> {
         if let Some(error) = self.app_refusal(app, swap) {
             return Err(error);
         }
         let refuse = |reason| Err(CommandError::Refused { app: app.to_owned(), reason });
-        if let Some(reason) = lease_fault(lease_ms) {
+        if let Some(reason) = lease.fault() {
             return refuse(reason);
         }
         let key = task.key(app);
@@ -143,7 +166,7 @@ impl Machine {
         if known.is_none_or(|known| known.swap != swap) || !self.is_active(&key) {
             return refuse(format!("its task {} does not run for swap {swap}", task.word()));
         }
-        let order = TaskOrder { app, swap, task, program: &[], closure: "", lease_ms };
+        let order = TaskOrder { app, swap, task, program: &[], closure: "", lease, fence: None };
         self.set_task(&order);
         self.set_lease(&key);
         Ok(())
@@ -226,9 +249,24 @@ impl Machine {
     }
 }
 
-fn lease_fault(lease_ms: u64) -> Option<String> {
-    let sound = (LEASE_MS_MIN..=DURATION_MS_MAX).contains(&lease_ms);
-    (!sound).then(|| format!("a lease of {lease_ms} ms; give {LEASE_MS_MIN} to {DURATION_MS_MAX}"))
+impl Lease {
+    /// When it is over.
+    fn ends_ns(self, now: Now) -> u64 {
+        now.plus_ms(self.lease_ms).0.min(self.until_ns.unwrap_or(u64::MAX))
+    }
+
+    /// Whether nobody may begin under it any more.
+    fn is_over(self, now: Now) -> bool {
+        self.until_ns.is_some_and(|until_ns| until_ns <= now.0)
+    }
+
+    /// What makes no sense in it.
+    fn fault(self) -> Option<String> {
+        let lease_ms = self.lease_ms;
+        let sound = (LEASE_MS_MIN..=DURATION_MS_MAX).contains(&lease_ms);
+        let text = || format!("a lease of {lease_ms} ms; give {LEASE_MS_MIN} to {DURATION_MS_MAX}");
+        (!sound).then(text)
+    }
 }
 
 impl TaskOrder<'_> {
@@ -243,6 +281,6 @@ impl TaskOrder<'_> {
         if self.program.len() > ARGUMENTS_MAX || self.program.iter().any(long) {
             return Some("its program has too many or too long arguments".to_owned());
         }
-        closure_fault(self.closure).or_else(|| lease_fault(self.lease_ms))
+        closure_fault(self.closure).or_else(|| self.lease.fault())
     }
 }
