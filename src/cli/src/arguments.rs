@@ -279,7 +279,7 @@ pub enum Command {
         follow: Option<String>,
     },
 
-    /// Roll releases over a group of hosts, from a host of it or from anywhere else
+    /// Roll releases over a group of hosts, from wherever you are
     ///
     /// All is written to the group's record on the ledger, which its hosts read; the
     /// agents do the rest. So a laptop or a CI job needs the ledger and its
@@ -343,6 +343,11 @@ pub enum Command {
     /// Answer a question to the metadata service: what `vm` has QEMU start.
     #[command(hide = true)]
     VmImds(vm::MetadataArguments),
+
+    /// Keep the end of this host waiting until it is out of its load balancers: what the service
+    /// `rollinit-balancers` runs (docs/balancers.md).
+    #[command(hide = true)]
+    HoldBalancers,
 
     /// Stop all services and switch the host off
     ///

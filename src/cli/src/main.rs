@@ -7,6 +7,7 @@
 mod analyze;
 mod apps;
 mod arguments;
+mod balancers;
 mod change;
 mod check;
 mod exit;
@@ -126,6 +127,7 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
         Command::Confirm { app } => history::confirm(&mut agent().await?, app, screen).await,
         Command::Rollout { verb } => rollout::run(verb, &agent_socket, screen).await,
         Command::Locks(locks) => rollout::locks(locks, &agent_socket, screen).await,
+        Command::HoldBalancers => balancers::hold(&socket, &agent_socket).await,
         Command::Check { directory } => check::run(directory, screen),
         Command::UserData { verb: UserDataVerb::Check { file } } => user_data::check(file, screen),
         Command::Vm(machine) => vm::run(machine, screen),

@@ -209,6 +209,8 @@ pub enum Method {
     SwapSystem,
     /// `Standing` of the agent
     Standing,
+    /// `LeaveBalancers` of the agent
+    LeaveBalancers,
 }
 
 impl Method {
@@ -244,6 +246,7 @@ impl Method {
             Method::Swaps => "Swaps",
             Method::SwapSystem => "Swap (of the system)",
             Method::Standing => "Standing",
+            Method::LeaveBalancers => "LeaveBalancers",
         }
     }
 
@@ -267,6 +270,8 @@ impl Method {
             Method::SwapSystem => Role::Admin,
             Method::Follow | Method::Generations | Method::Swaps => Role::Read,
             Method::Standing => Role::Read,
+            // Nobody brings the host back before its next boot.
+            Method::LeaveBalancers => Role::Admin,
         }
     }
 }

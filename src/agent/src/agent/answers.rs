@@ -90,6 +90,15 @@ impl Backend for Agent {
         self.tools.standing.list()
     }
 
+    fn leave_balancers(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            self.tools.balancers.leave_host(&self.tools).await.map_err(|failure| Error::Failed {
+                name: "balancers".to_owned(),
+                reason: failure.reason,
+            })
+        })
+    }
+
     fn now_ns(&self) -> u64 {
         sys::clock::monotonic_ns()
     }

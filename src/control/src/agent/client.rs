@@ -142,4 +142,12 @@ impl Client {
     pub async fn standing(&mut self) -> Result<NoticeList, CallError> {
         self.wire.call("Standing", OfApp { app: None }).await
     }
+
+    /// `LeaveBalancers`.
+    ///
+    /// # Errors
+    /// As [`Client::swap`].
+    pub async fn leave_balancers(&mut self) -> Result<(), CallError> {
+        self.wire.order("LeaveBalancers", OfApp { app: None }).await
+    }
 }

@@ -48,6 +48,9 @@ pub trait Backend {
     /// What holds on this host and somebody should know, the worst first.
     fn standing(&self) -> NoticeList;
 
+    /// Takes the host out of its load balancers: it goes down.
+    fn leave_balancers(&self) -> Answer<'_, ()>;
+
     /// `CLOCK_MONOTONIC` now, in nanoseconds.
     fn now_ns(&self) -> u64;
 

@@ -252,6 +252,11 @@ impl Backend for FakeAgent {
         NoticeList { notices: self.notices.clone() }
     }
 
+    fn leave_balancers(&self) -> Answer<'_, ()> {
+        self.orders.borrow_mut().push("leave balancers".to_owned());
+        Box::pin(ready(Ok(())))
+    }
+
     fn now_ns(&self) -> u64 {
         NOW_NS
     }
