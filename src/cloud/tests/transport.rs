@@ -125,7 +125,7 @@ async fn a_write_whose_end_is_unclear_is_not_repeated() {
         let fault = ended.unwrap_err().fault;
         assert!(matches!(fault, Fault::Unclear(_)), "{what}: {fault}");
     }
-    let script = vec![answer(503, "", &error("SlowDown")), answer(412, "", ""), written()];
+    let script = [answer(503, "", &error("SlowDown")), answer(412, "", ""), written()];
     let (ended, asked) = against(script[..2].to_vec(), call).await;
     assert_eq!(ended.unwrap(), Put::Otherwise);
     assert_eq!(header(&asked[1], "if-none-match"), "*");

@@ -126,7 +126,14 @@ impl Etcd {
             let (status, text) = match self.post(endpoint, path, body, pass.as_deref()).await {
                 Ok(answer) => answer,
                 Err(error) if error.is_connect() => return Err(chain(&error)),
-                Err(error) => return Ok(Called::Unknown(format!("{endpoint}: {}", chain(&error)))),
+                Err(error) => {
+                    // Of a port that speaks TLS, too: it hangs up on plain text.
+                    let is_cut = chain(&error).contains("closed before message completed");
+                    let is_plain = is_cut && endpoint.starts_with("http:");
+                    let hint = if is_plain { " (if it speaks TLS: etcds://)" } else { "" };
+                    let reason = format!("{endpoint}: {}{hint}", chain(&error));
+                    return Ok(Called::Unknown(reason));
+                }
             };
             if status == StatusCode::OK {
                 return Ok(match serde_json::from_str(&text) {
@@ -140,8 +147,7 @@ impl Etcd {
             }
             let refused = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
             if refused {
-                let cure = "see the user's role in etcd, and that etcd is 3.4 or newer";
-                return Ok(Called::Refused(self.failed(step, reason, cure)));
+                return Ok(Called::Refused(self.failed(step, reason, cure_of(&text))));
             }
             // No leader, a leader that changed, a request that took too long: it may be in the log.
             return Ok(Called::Unknown(reason));
@@ -323,6 +329,17 @@ fn system_roots() -> Vec<reqwest::Certificate> {
     let found = rustls_native_certs::load_native_certs();
     let der = found.certs.iter();
     der.filter_map(|der| reqwest::Certificate::from_der(der.as_ref()).ok()).collect()
+}
+
+/// What to do about a refusal.
+fn cure_of(text: &str) -> &'static str {
+    if text.contains("HTTPS server") {
+        "it speaks TLS: write etcds:// and ca=FILE"
+    } else if text.contains("user name is empty") {
+        "it wants a user: write ?user=NAME&password-file=FILE"
+    } else {
+        "see the user's role in etcd, and that etcd is 3.4 or newer"
+    }
 }
 
 /// What etcd says in an error's body, without what surrounds it.

@@ -25,8 +25,15 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Entries of S3 that a listing reads at once: a group of some hundred hosts in a second or two.
 pub const LIST_READERS: usize = 16;
 
+/// A value in bytes up to which what S3 listed is kept in mind: what a host says of itself has some
+/// 2 KiB. As many as may be listed take 32 MiB.
+pub const LISTED_BYTES_MAX: usize = 8 * 1024;
+
 /// Writes at once by which S3 is probed: enough to catch one that looks first and writes then.
 pub const PROBE_RACERS: usize = 4;
+
+/// Tries of one write of the probe: a network that loses half of all answers passes.
+pub const PROBE_TRIES: u32 = 5;
 
 /// An answer in bytes: a listing of as many entries as are allowed would be larger, and nobody has
 /// so many that are so large.

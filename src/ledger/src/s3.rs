@@ -12,12 +12,13 @@ mod probe;
 
 use crate::cloud_fault::{self, Asked};
 use crate::key;
-use crate::limits::{CALL_TIMEOUT, ENTRIES_MAX, LIST_READERS, VALUE_BYTES_MAX};
+use crate::limits::{CALL_TIMEOUT, ENTRIES_MAX, LIST_READERS, LISTED_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::url::CloudOptions;
 use cloud::Aws;
 use cloud::s3::{Found, ObjectAddress, Put, PutCondition};
 use rollout::{Cas, Entry, Ledger, LedgerError, Token};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
@@ -35,6 +36,9 @@ struct Inner {
     prefix: String,
     /// That the endpoint keeps conditions.
     is_proven: OnceCell<()>,
+    /// What was listed last, by key: an ETag stands for what an object holds, so what has the same
+    /// one needs not be fetched again.
+    listed: Mutex<HashMap<String, Entry>>,
 }
 
 impl S3 {
@@ -46,6 +50,7 @@ impl S3 {
             bucket: options.name.clone(),
             prefix: options.prefix.clone(),
             is_proven: OnceCell::new(),
+            listed: Mutex::default(),
         }))
     }
 
@@ -125,7 +130,7 @@ impl Ledger for S3 {
         })
     }
 
-    /// S3 lists names without what is in them, so each is read, some at a time.
+    /// S3 lists names and ETags without what is in them, so what changed is read, some at a time.
     async fn list(&self, folder: &str) -> Result<Vec<(String, Entry)>, LedgerError> {
         key::check_folder(&self.name(), folder)?;
         let step = format!("list {folder} of {}", self.name());
@@ -133,30 +138,67 @@ impl Ledger for S3 {
         let listed = s3.list(&address, ENTRIES_MAX);
         let listed = cloud_fault::within(&step, CALL_TIMEOUT, listed).await?;
         let prefix = format!("{}/", self.0.prefix);
-        let mut keys = listed.into_iter().filter_map(|listed| {
+        let mut known = self.listed(folder);
+        let (mut all, mut changed) = (Vec::new(), Vec::new());
+        for object in listed {
             // What is no key of ours, somebody else put there.
-            let key = listed.key.strip_prefix(&prefix)?.to_owned();
-            key::check("", &key).is_ok().then_some(key)
-        });
-        let mut readers = JoinSet::new();
+            let Some(key) = object.key.strip_prefix(&prefix) else { continue };
+            if key::check("", key).is_err() {
+                continue;
+            }
+            match known.remove(key).filter(|entry| entry.token.0 == object.etag) {
+                Some(entry) => all.push((key.to_owned(), entry)),
+                None => changed.push(key.to_owned()),
+            }
+        }
+        all.extend(self.read_all(&step, changed).await?);
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.keep(folder, &all);
+        Ok(all)
+    }
+}
+
+impl S3 {
+    async fn read_all(
+        &self,
+        step: &str,
+        keys: Vec<String>,
+    ) -> Result<Vec<(String, Entry)>, LedgerError> {
+        let (mut readers, mut keys) = (JoinSet::new(), keys.into_iter());
         let mut all = Vec::new();
         loop {
             while readers.len() < LIST_READERS
                 && let Some(key) = keys.next()
             {
-                let (engine, step) = (self.clone(), step.clone());
+                let (engine, step) = (self.clone(), step.to_owned());
                 readers.spawn(async move { (engine.read(&step, &key).await, key) });
             }
-            let Some(read) = readers.join_next().await else { break };
+            let Some(read) = readers.join_next().await else { return Ok(all) };
             let (entry, key) = read.map_err(|error| LedgerError {
-                step: step.clone(),
+                step: step.to_owned(),
                 reason: error.to_string(),
                 cure: "ask again".to_owned(),
             })?;
             // One that went meanwhile is not there.
             all.extend(entry?.map(|entry| (key, entry)));
         }
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(all)
+    }
+
+    /// What a folder held when it was listed last.
+    fn listed(&self, folder: &str) -> HashMap<String, Entry> {
+        let listed = self.0.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = listed.iter().filter(|(key, _)| key.starts_with(folder));
+        inside.map(|(key, entry)| (key.clone(), entry.clone())).collect()
+    }
+
+    /// Keeps in mind what a folder holds now: what is small, which is what there are many of.
+    fn keep(&self, folder: &str, all: &[(String, Entry)]) {
+        let mut listed = self.0.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.retain(|key, _| !key.starts_with(folder));
+        if listed.len() + all.len() > ENTRIES_MAX {
+            listed.clear();
+        }
+        let small = all.iter().filter(|(_, entry)| entry.value.len() <= LISTED_BYTES_MAX);
+        listed.extend(small.cloned());
     }
 }

@@ -12,7 +12,7 @@
 
 use super::S3;
 use crate::cloud_fault::Asked;
-use crate::limits::PROBE_RACERS;
+use crate::limits::{PROBE_RACERS, PROBE_TRIES};
 use cloud::s3::{Put, PutCondition};
 use rollout::LedgerError;
 use tokio::task::JoinSet;
@@ -63,10 +63,22 @@ impl S3 {
         Ok(())
     }
 
+    /// A write of the probe may be repeated: if one that was lost on its way was written, the next
+    /// one must fail all the more.
     async fn was_written(&self, condition: &PutCondition<'_>) -> Result<bool, LedgerError> {
-        match self.write(&self.step(), KEY, condition, WORDS).await? {
-            Asked::Answered(put) => Ok(matches!(put, Put::Written(_))),
-            Asked::Unknown(reason) => Err(self.failed(reason)),
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.write(&self.step(), KEY, condition, WORDS).await? {
+                Asked::Answered(put) => return Ok(matches!(put, Put::Written(_))),
+                Asked::Unknown(reason) if tries == PROBE_TRIES => {
+                    return Err(self.failed(reason));
+                }
+                Asked::Unknown(_) => {
+                    let pause = cloud::retry::pause(tries, cloud::retry::chance());
+                    tokio::time::sleep(pause).await;
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Debian's etcd, one member or three, on loopback ports of this test.
 
+use super::authority::Authority;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,14 +12,47 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long writers have the leader before it is killed, so that some writes are under way.
 const BEFORE_DEATH: Duration = Duration::from_millis(300);
 
+/// Who may speak to a cluster.
+#[derive(Clone, Copy)]
+pub enum Guard<'a> {
+    /// Anybody, in plain text.
+    Nobody,
+    /// Whom this authority vouches for.
+    Mutual(&'a Authority),
+}
+
 struct Node {
     child: Child,
     client: String,
+    arguments: Vec<String>,
 }
 
 pub struct Cluster {
     nodes: Vec<Node>,
+    /// The scheme, and who speaks it.
+    client: (&'static str, reqwest::Client),
     _folder: TempDir,
+}
+
+fn spawn(arguments: &[String]) -> Child {
+    Command::new("etcd")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("etcd; `cargo xtask setup` installs it")
+}
+
+fn client(guard: Guard<'_>) -> (&'static str, reqwest::Client) {
+    // The first to say it wins; the engine says the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder().no_proxy();
+    let Guard::Mutual(authority) = guard else { return ("http", builder.build().unwrap()) };
+    let read = |name: &str| std::fs::read(authority.folder().join(name)).unwrap();
+    let root = reqwest::Certificate::from_pem(&read("ca.pem")).unwrap();
+    let pem = [read("client.pem"), read("client.key")].concat();
+    let identity = reqwest::Identity::from_pem(&pem).unwrap();
+    ("https", builder.tls_certs_only([root]).identity(identity).build().unwrap())
 }
 
 fn free_ports(count: usize) -> Vec<u16> {
@@ -29,6 +63,10 @@ fn free_ports(count: usize) -> Vec<u16> {
 
 impl Cluster {
     pub async fn start(count: usize) -> Self {
+        Self::start_guarded(count, Guard::Nobody).await
+    }
+
+    pub async fn start_guarded(count: usize, guard: Guard<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = free_ports(2 * count);
         let peer = |index: usize| format!("http://127.0.0.1:{}", ports[2 * index + 1]);
@@ -37,29 +75,50 @@ impl Cluster {
         let nodes = (0..count)
             .map(|index| {
                 let client = format!("127.0.0.1:{}", ports[2 * index]);
-                let url = format!("http://{client}");
-                let child = Command::new("etcd")
-                    .args(["--name", &format!("n{index}"), "--log-level", "error"])
-                    .args([
-                        "--data-dir".as_ref(),
-                        folder.path().join(index.to_string()).as_os_str(),
-                    ])
-                    .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-                    .args(["--listen-peer-urls", &peer(index)])
-                    .args(["--initial-advertise-peer-urls", &peer(index)])
-                    .args(["--initial-cluster", &members.join(",")])
-                    // A shared machine's disk may be slow; what is proven needs no durability.
-                    .args(["--unsafe-no-fsync"])
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .spawn()
-                    .expect("etcd; `cargo xtask setup` installs it");
-                Node { child, client }
+                let url = match guard {
+                    Guard::Nobody => format!("http://{client}"),
+                    Guard::Mutual(_) => format!("https://{client}"),
+                };
+                let data = folder.path().join(index.to_string()).display().to_string();
+                let peer = peer(index);
+                let mut arguments: Vec<String> = [
+                    ["--name", &format!("n{index}")],
+                    ["--log-level", "error"],
+                    ["--data-dir", &data],
+                    ["--listen-client-urls", &url],
+                    ["--advertise-client-urls", &url],
+                    ["--listen-peer-urls", &peer],
+                    ["--initial-advertise-peer-urls", &peer],
+                    ["--initial-cluster", &members.join(",")],
+                ]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+                // A shared machine's disk may be slow; what is proven needs no durability.
+                arguments.push("--unsafe-no-fsync".to_owned());
+                if let Guard::Mutual(authority) = guard {
+                    let file = |name: &str| authority.folder().join(name).display().to_string();
+                    arguments.push(format!("--cert-file={}", file("server.pem")));
+                    arguments.push(format!("--key-file={}", file("server.key")));
+                    arguments.push(format!("--trusted-ca-file={}", file("ca.pem")));
+                    arguments.push("--client-cert-auth".to_owned());
+                }
+                Node { child: spawn(&arguments), client, arguments }
             })
             .collect();
-        let cluster = Self { nodes, _folder: folder };
+        let cluster = Self { nodes, client: client(guard), _folder: folder };
         cluster.await_leader().await;
         cluster
+    }
+
+    /// The first member dies and comes back, with what it has on its disk.
+    pub async fn restart(&mut self) {
+        let node = &mut self.nodes[0];
+        node.child.kill().unwrap();
+        node.child.wait().unwrap();
+        node.child = spawn(&node.arguments);
+        self.await_leader().await;
     }
 
     /// `HOST:PORT,…` of those that live.
@@ -69,11 +128,8 @@ impl Cluster {
     }
 
     async fn post(&self, node: &Node, path: &str, body: String) -> Option<serde_json::Value> {
-        // The first to say it wins; the engine says the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let url = format!("http://{}{path}", node.client);
-        let answer = client.post(url).body(body).send().await.ok()?;
+        let url = format!("{}://{}{path}", self.client.0, node.client);
+        let answer = self.client.1.post(url).body(body).send().await.ok()?;
         let status = answer.status();
         let text = answer.text().await.ok()?;
         status.is_success().then(|| serde_json::from_str(&text).ok()).flatten()
@@ -82,8 +138,10 @@ impl Cluster {
     async fn await_leader(&self) {
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let probe = self.post(&self.nodes[0], "/v3/kv/range", r#"{"key":"AA=="}"#.to_owned());
-            if probe.await.is_some() {
+            // Who leads may be asked by anybody, also once there are users.
+            let path = "/v3/maintenance/status";
+            let status = self.post(&self.nodes[0], path, "{}".to_owned()).await;
+            if status.is_some_and(|status| status["leader"].as_str().is_some_and(|id| id != "0")) {
                 return;
             }
             assert!(Instant::now() < give_up, "etcd has no leader");
