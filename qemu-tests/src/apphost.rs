@@ -14,6 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 
 /// The one app.
 pub const APP: &str = "web";
@@ -37,7 +38,9 @@ pub struct AppHost {
     /// The store path of the first release.
     pub first: String,
     /// Where releases are fetched from, with faults on purpose.
-    pub cache: Server,
+    pub cache: Rc<Server>,
+    /// The key that signs them, as a configuration names it.
+    key: String,
 }
 
 /// A release: programs in `bin`, each with the words that the test app gets.
@@ -68,15 +71,40 @@ impl AppHost {
             .status()
             .context("run nix-store: is Debian's nix-bin there?")?;
         ensure!(key.success(), "nix-store made no key");
-        let cache = Server::start(&host.path("cache")).context("start a cache")?;
-        let free = TcpListener::bind("127.0.0.1:0").context("a free port")?;
-        let port = free.local_addr()?.port();
-        drop(free);
-        let mut this = Self { host, port, first: String::new(), cache };
+        let cache = Rc::new(Server::start(&host.path("cache")).context("start a cache")?);
+        let key = std::fs::read_to_string(host.path("public-key"))?;
+        let mut this = Self { host, port: free_port()?, first: String::new(), cache, key };
         this.first = this.release(&Release { name: "web-1", serve: &[], programs: &[] })?;
         this.copy(&this.first, &format!("local?root={}", this.host.path("").display()))?;
         this.define(more)?;
         Ok(this)
+    }
+
+    /// A further host of the same app, which has the first release and gets others from the same
+    /// cache. Releases are made by the first host alone.
+    ///
+    /// # Errors
+    /// As [`AppHost::prepare`].
+    pub fn beside(&self, more: &str) -> Result<Self> {
+        let host = Contained::prepare()?;
+        for folder in ["nix/store", PROFILES, "state"] {
+            std::fs::create_dir_all(host.path(folder)).context("make a folder")?;
+        }
+        let (cache, key) = (Rc::clone(&self.cache), self.key.clone());
+        let this = Self { host, port: free_port()?, first: self.first.clone(), cache, key };
+        self.copy(&this.first, &format!("local?root={}", this.host.path("").display()))?;
+        this.define(more)?;
+        Ok(this)
+    }
+
+    /// Adds to the agent's configuration, which it reads when it starts.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn configure(&self, more: &str) -> Result<()> {
+        let path = self.host.path("agent.toml");
+        let config = std::fs::read_to_string(&path)?;
+        std::fs::write(path, format!("{config}{more}")).context("write agent.toml")
     }
 
     /// Writes the definitions and the agent's configuration.
@@ -108,11 +136,10 @@ impl AppHost {
             folder("run/agent")
         );
         host.define(AGENT, &exec, &more)?;
-        let key = std::fs::read_to_string(host.path("public-key"))?;
         let config = format!(
             "caches = [\"{}\"]\nkeys = [\"{}\"]\n[fetch]\ngive-up-after = \"2s\"\n",
             self.cache.url(),
-            key.trim()
+            self.key.trim()
         );
         std::fs::write(host.path("agent.toml"), config).context("write agent.toml")
     }
@@ -312,6 +339,12 @@ impl AppHost {
         };
         (0..2).filter(is_live).collect()
     }
+}
+
+/// A port that nobody has at this moment.
+fn free_port() -> Result<u16> {
+    let free = TcpListener::bind("127.0.0.1:0").context("a free port")?;
+    Ok(free.local_addr()?.port())
 }
 
 /// Debian's `nix-store` on a store below a folder of ours.

@@ -9,8 +9,10 @@ mod process {
     pub mod credentials;
     pub mod deaths;
     pub mod ends;
+    pub mod fleet;
     pub mod guard;
     pub mod notices;
+    pub mod ports;
     pub mod random;
     pub mod reloads;
     pub mod services;
@@ -21,15 +23,15 @@ mod process {
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use process::{
-    agent_control, control, credentials, deaths, ends, guard, notices, reloads, services, sides,
-    swaps, user_data,
+    agent_control, control, credentials, deaths, ends, fleet, guard, notices, ports, reloads,
+    services, sides, swaps, user_data,
 };
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 56] = [
+const TESTS: [Test; 61] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -69,9 +71,14 @@ const TESTS: [Test; 56] = [
     ("swap-faults-of-the-host", swaps::faults_of_the_host_bar_nothing),
     ("swap-torn-record", swaps::a_torn_record_is_set_aside),
     ("swap-journal-unwritable", swaps::a_journal_that_cannot_be_written_refuses),
+    ("ports-no-request-fails", ports::no_request_fails),
+    ("ports-killed-at-each-state", ports::killed_at_each_state_with_two_ports),
+    ("ports-way-back", ports::a_way_back_and_a_balancer_that_forgets),
+    ("ports-no-balancer", ports::without_a_balancer),
     ("swap-interrupted", agent_control::interrupted),
     ("agent-roles", agent_control::roles),
     ("agent-foreign-client", agent_control::foreign_client),
+    ("fleet-rolls-and-stops", fleet::rolls_and_stops),
     ("credentials-from-ssm", credentials::from_ssm),
     ("guards-metadata", guard::guards_metadata),
     ("notices-scale-in", notices::scale_in),
