@@ -1,6 +1,6 @@
 //! What can be asked for on the command line, and how `--help` explains it.
 
-use crate::{rollout, times, vm};
+use crate::{release, rollout, times, vm};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::agent::Reboot;
 use std::path::PathBuf;
@@ -296,6 +296,17 @@ pub enum Command {
     /// holds the rollout up, until EC2 says that it is gone or you release it.
     #[command(verbatim_doc_comment)]
     Locks(rollout::Locks),
+
+    /// Make, sign and verify release documents: what an app of a group shall run
+    ///
+    /// Hosts that are told of signers (docs/releases.md) take no other release than one
+    /// that enough persons signed. None of this needs a host: it runs on a laptop and
+    /// in CI.
+    #[command(verbatim_doc_comment)]
+    Release {
+        #[command(subcommand)]
+        verb: release::Verb,
+    },
 
     /// Check a host's user-data before it is given to an instance
     ///

@@ -28,7 +28,7 @@ Environment:
 /// Which group of hosts, and on which ledger its records are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Place {
-    /// The ledger, as docs/ledger.md writes it [default: this host's]
+    /// The ledger (docs/ledger.md) [default: this host's]
     #[arg(long, value_name = "URL", display_order = 800)]
     pub ledger: Option<String>,
     /// The group [default: this host's]
@@ -39,13 +39,13 @@ pub struct Place {
 /// How a rollout begins.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct How {
-    /// From now on, so many hosts may be out at once: 2, or 25%
+    /// Let so many hosts be out at once, from now on
     #[arg(long, value_name = "N|N%")]
     pub max_unavailable: Option<Portion>,
     /// Take the place of a rollout that goes on
     #[arg(long)]
     pub supersede: bool,
-    /// Also a release that failed before, or an older one
+    /// Also one that failed before, or is older
     #[arg(long)]
     pub force: bool,
     /// Watch until it is over
@@ -86,6 +86,8 @@ pub enum Verb {
     ///   failed    the release failed here; the one before serves
     ///   refused   the host could not (disk, cache, clock); it tries again
     ///   leaves    it is being stopped
+    ///   silent    it has not said anything for minutes; the group goes on without it
+    ///   unheard   it is out, and has not said anything yet
     /// SAID is how long ago the host wrote that, by its own clock.
     ///
     /// With --watch the screen is written anew as things change, until Ctrl-C; with
@@ -102,7 +104,9 @@ pub enum Verb {
     },
 
     /// Let nobody else begin; hosts that have begun go on
-    #[command(after_help = CODES)]
+    ///
+    /// Hosts that wait say who paused it, and why.
+    #[command(verbatim_doc_comment, after_help = CODES)]
     Pause {
         /// The app
         app: String,
@@ -113,7 +117,9 @@ pub enum Verb {
     },
 
     /// Let hosts begin again
-    #[command(after_help = CODES)]
+    ///
+    /// The way out of `pause`.
+    #[command(verbatim_doc_comment, after_help = CODES)]
     Resume {
         /// The app
         app: String,
@@ -136,6 +142,9 @@ pub enum Verb {
     },
 
     /// Begin in one group what is blessed in another
+    ///
+    /// Blessed is what all hosts of a group ran last. What is still being tried there
+    /// is not promoted, and what failed in the other group needs --force as ever.
     #[command(verbatim_doc_comment, after_help = CODES)]
     Promote {
         /// The group that runs it: staging
@@ -146,13 +155,16 @@ pub enum Verb {
         app: Option<String>,
         #[command(flatten)]
         how: How,
-        /// The ledger of both, as docs/ledger.md writes it [default: this host's]
+        /// The ledger of both [default: this host's]
         #[arg(long, value_name = "URL", display_order = 800)]
         ledger: Option<String>,
     },
 
     /// Forget an app that no host of the group has any more
-    #[command(after_help = CODES)]
+    ///
+    /// What is blessed, what failed and how its last rollout ended go out of the
+    /// record. Not while a rollout of it goes on or a host is out for it.
+    #[command(verbatim_doc_comment, after_help = CODES)]
     Forget {
         /// The app
         app: String,
@@ -182,6 +194,17 @@ pub struct Locks {
 /// What is done about locks.
 #[derive(Debug, Subcommand)]
 pub enum LocksVerb {
+    /// Ask whether the ledger is there, and keeps what locks rest on
+    ///
+    /// One line of what was found. Of an S3 it tries the conditional writes, as each
+    /// host does before its first one, on the object PREFIX/~probe.
+    #[command(verbatim_doc_comment, after_help = CODES)]
+    Probe {
+        /// The ledger [default: this host's]
+        #[arg(long, value_name = "URL", display_order = 800)]
+        ledger: Option<String>,
+    },
+
     /// Take a slot or a migration lock away from who will not give it back
     ///
     /// HOST: the slot of that host. Do it when the host is gone for good and the

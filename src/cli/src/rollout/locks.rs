@@ -45,7 +45,9 @@ pub async fn show(fleet: &Fleet, screen: &mut Screen) -> Result<Code, Failure> {
     let read = view::read(&fleet.desk.engine, &fleet.group).await?;
     let record = read.group.unwrap_or_else(Group::new);
     let migrations = migrations(fleet).await?;
-    let allowed = record.max_unavailable.of(read.hosts.len());
+    let now_ms = now_ms();
+    let living = read.hosts.iter().filter(|host| !host.is_silent(now_ms)).count();
+    let allowed = record.max_unavailable.of(living);
     if screen.json {
         screen.json(&LocksJson {
             group: &fleet.group,
@@ -56,7 +58,6 @@ pub async fn show(fleet: &Fleet, screen: &mut Screen) -> Result<Code, Failure> {
         })?;
         return Ok(Code::Done);
     }
-    let now_ms = now_ms();
     let line = format!("{}: {} of {allowed} slots taken", fleet.group, record.holders.len());
     screen.text(&format!("{}\n", printable(&line)))?;
     if !record.holders.is_empty() {
@@ -65,8 +66,15 @@ pub async fn show(fleet: &Fleet, screen: &mut Screen) -> Result<Code, Failure> {
     }
     for holder in &record.holders {
         let (fence, since) = (holder.fence.to_string(), since(holder.since_ms, now_ms));
-        let text = slot_row([&printable(&holder.host), &fence, &since, &printable(&why(holder))]);
-        screen.text(&format!("{}\n", wrap_row(&text, screen.width)))?;
+        let (host, why) = (printable(&holder.host), printable(&why(holder)));
+        let row = slot_row([&host, &fence, &since, &why]);
+        let text = if row.len() <= screen.width {
+            row
+        } else {
+            let row = slot_row([&host, &fence, &since, ""]);
+            format!("{}\n      {}", row.trim_end(), wrap(&why, screen.width.saturating_sub(6), 6))
+        };
+        screen.text(&format!("{text}\n"))?;
     }
     if !migrations.is_empty() {
         screen.text("\nmigrations\n")?;
@@ -76,11 +84,6 @@ pub async fn show(fleet: &Fleet, screen: &mut Screen) -> Result<Code, Failure> {
         screen.text(&format!("  {}\n", wrap(&text, screen.width.saturating_sub(2), 4)))?;
     }
     Ok(Code::Done)
-}
-
-/// The row as it is, or with its last column on a line of its own.
-fn wrap_row(row: &str, width: usize) -> String {
-    if row.len() <= width { row.to_owned() } else { wrap(row, width, 4) }
 }
 
 fn slot_row(cells: [&str; 4]) -> String {

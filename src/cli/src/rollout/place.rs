@@ -42,17 +42,14 @@ impl Desk {
             None => seat(agent_socket)?.map(|seat| seat.ledger).ok_or_else(|| {
                 let cures = [
                     "Name it with --ledger URL or in ROLLINIT_LEDGER; docs/ledger.md has the URLs.",
-                    "On a host of a group it is known while its agent runs: \
-                     `rollinit status rollinit-agent`.",
+                    "On a host of a group its agent says so: `rollinit status rollinit-agent`.",
                 ];
                 unknown("no ledger is named, and this host's agent is in no group", &cures)
             })?,
         };
-        let address: Address = ledger.parse().map_err(|error: ledger::AddressError| Failure {
-            code: Code::SwapRefused,
-            kind: "ledger",
-            message: error.to_string(),
-            cures: Vec::new(),
+        let address: Address = ledger.parse().map_err(|error: ledger::AddressError| {
+            let (message, cures) = parted(&error.to_string());
+            Failure { code: Code::SwapRefused, kind: "ledger", message, cures }
         })?;
         let engine = Engine::open(&address, None)?;
         Ok(Self { engine, ledger, by: person() })
@@ -139,6 +136,15 @@ impl From<Refusal> for Failure {
             _ => Code::SwapRefused,
         };
         let kind = if code == Code::NoSuchService { "not_there" } else { "refused" };
-        Failure { code, kind, message: refusal.to_string(), cures: Vec::new() }
+        let (message, cures) = parted(&refusal.to_string());
+        Failure { code, kind, message, cures }
+    }
+}
+
+/// What is wrong, and what to do about it: `WRONG; CURE`.
+fn parted(text: &str) -> (String, Vec<String>) {
+    match text.rsplit_once("; ") {
+        Some((wrong, cure)) => (wrong.to_owned(), vec![cure.to_owned()]),
+        None => (text.to_owned(), Vec::new()),
     }
 }

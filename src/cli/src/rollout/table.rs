@@ -13,6 +13,9 @@ const RELEASE_WIDTH_MAX: usize = 24;
 /// Columns of `  look      `, after which texts begin.
 const LABEL_WIDTH: usize = 12;
 
+/// Letters of a hash that tell a path from the few others that a group remembers.
+const HASH_LETTERS: usize = 8;
+
 /// Columns before a text that has a line of its own.
 const INDENT: usize = 6;
 
@@ -30,20 +33,16 @@ pub fn draw(screen: &Screen, view: &View, rows: Option<usize>, now_ms: u64) -> S
     text
 }
 
-/// `prod on etcd://10.0.0.5:2379: 3 hosts, 1 out, at most 1 at once`
+/// `prod: 3 hosts, 1 out, at most 1 at once`, and where that is written.
 fn heading(screen: &Screen, view: &View) -> String {
     let at_most = match view.max_unavailable.strip_suffix('%') {
         Some(_) => format!("{} ({})", view.allowed, view.max_unavailable),
         None => view.allowed.to_string(),
     };
-    let line = format!(
-        "{} on {}: {}, {} out, at most {at_most} at once",
-        view.group,
-        view.ledger,
-        hosts(view.hosts),
-        view.out.len(),
-    );
-    format!("{}\n", wrap(&printable(&line), screen.width, 2))
+    let (hosts, out) = (hosts(view.hosts), view.out.len());
+    let line = format!("{}: {hosts}, {out} out, at most {at_most} at once", view.group);
+    let line = wrap(&printable(&line), screen.width, 2);
+    format!("{line}\n  ledger    {}\n", printable(&view.ledger))
 }
 
 fn hosts(count: usize) -> String {
@@ -77,44 +76,43 @@ pub fn head(screen: &Screen, app: &AppView, now_ms: u64) -> String {
     text
 }
 
-/// ` storefront-1.9.2 -> storefront-1.9.3, 1 of 3 run it, about 4m 6s to go`
+/// ` storefront-1.9.2 -> storefront-1.9.3`
 fn change(app: &AppView) -> String {
     let blessed = app.blessed.as_ref().map(|version| name(&version.path));
-    let run_it = format!("{} of {} run it", app.done, app.total);
-    match (&app.rollout, &app.last) {
-        (Some(rollout), _) => {
-            let from = blessed.map(|from| format!("{from} -> ")).unwrap_or_default();
-            let eta = app.eta_ms.map(|ms| format!(", about {} to go", times(ms)));
-            let to = name(&rollout.to.path);
-            format!(" {from}{to}, {run_it}{}", eta.unwrap_or_default())
+    match (&app.rollout, &app.last, blessed) {
+        (Some(rollout), _, Some(from)) => format!(" {from} -> {}", name(&rollout.to.path)),
+        (Some(rollout), _, None) => format!(" {}", name(&rollout.to.path)),
+        (None, Some(last), blessed) if last.how != How::Blessed => {
+            let blessed = blessed.unwrap_or_else(|| "nothing".to_owned());
+            format!(" {}; {blessed} is blessed", name(&last.to.path))
         }
-        (None, Some(last)) if last.how != How::Blessed => {
-            let blessed = blessed.map_or_else(
-                || ", and nothing is blessed".to_owned(),
-                |blessed| format!(", {blessed} is blessed, {run_it}"),
-            );
-            format!(" {}{blessed}", name(&last.to.path))
-        }
-        _ => match blessed {
-            Some(blessed) => format!(" {blessed}, {run_it}"),
-            None => String::new(),
-        },
+        (None, _, Some(blessed)) => format!(" {blessed}"),
+        (None, _, None) => String::new(),
     }
+}
+
+/// `1 of 3 run storefront-1.9.3, about 4m 6s to go`; none if nothing is wanted of them.
+fn progress(app: &AppView) -> Option<String> {
+    let wanted = app.rollout.as_ref().map(|rollout| &rollout.to).or(app.blessed.as_ref())?;
+    let eta = app.eta_ms.map(|ms| format!(", about {} to go", times(ms))).unwrap_or_default();
+    Some(format!("{} of {} run {}{eta}", app.done, app.total, name(&wanted.path)))
 }
 
 /// What stands below the head, each with its label in [`LABEL_WIDTH`] columns.
 fn explain(app: &AppView, now_ms: u64) -> Vec<String> {
     let line = |label: &str, words: &str| format!("  {label:<9} {words}");
+    let hosts = progress(app).map(|progress| line("hosts", &progress));
     if let Some(rollout) = &app.rollout {
         let ago = times(now_ms.saturating_sub(rollout.began_ms));
         let mut lines = vec![line("rollout", &format!("{} by {}, {ago}", rollout.id, rollout.by))];
+        lines.extend(hosts);
         if let Some(pause) = &rollout.paused {
             lines.push(line("paused", &format!("by {}: {}", pause.by, pause.why)));
             lines.push(line("go on", &format!("rollinit rollout resume {}", app.app)));
         }
         return lines;
     }
-    let Some(last) = &app.last else { return Vec::new() };
+    let Some(last) = &app.last else { return hosts.into_iter().collect() };
     let ago = times(now_ms.saturating_sub(last.ended_ms));
     let mut lines = vec![line("rollout", &format!("{} ended {ago} ago", last.id))];
     match &last.how {
@@ -126,6 +124,7 @@ fn explain(app: &AppView, now_ms: u64) -> Vec<String> {
         How::Aborted(why) => lines.push(line("aborted", why)),
         How::Superseded(by) => lines.push(line("by", by)),
     }
+    lines.extend(hosts);
     lines.extend(cures(app, last).into_iter().map(|(label, words)| line(label, &words)));
     lines
 }
@@ -133,7 +132,7 @@ fn explain(app: &AppView, now_ms: u64) -> Vec<String> {
 /// What may be done after a rollout that did not end well.
 fn cures(app: &AppView, last: &Ended) -> Vec<(&'static str, String)> {
     let mut cures = Vec::new();
-    let start = |path: &str| format!("rollinit rollout start {} {path}", app.app);
+    let start = |path: &str| format!("rollinit rollout start {} {}", app.app, short(path));
     if let How::Failed(_) = last.how {
         let host = app.failed.iter().rev().find(|failed| failed.path == last.to.path);
         if let Some(failed) = host {
@@ -144,7 +143,7 @@ fn cures(app: &AppView, last: &Ended) -> Vec<(&'static str, String)> {
     let left = app.hosts.iter().filter(is_left).count();
     let blessed = app.blessed.as_ref().filter(|blessed| blessed.path != last.to.path);
     if let (Some(blessed), true) = (blessed, left > 0 && last.how != How::Blessed) {
-        cures.push(("left", format!("{} run it all the same", hosts(left))));
+        cures.push(("left", format!("{} with {} all the same", hosts(left), name(&last.to.path))));
         cures.push(("back", start(&blessed.path)));
     }
     if let How::Failed(_) = last.how {
@@ -183,6 +182,7 @@ fn worth_a_look(app: &AppView, rows: Option<usize>) -> Vec<&HostView> {
     hosts.sort_by_key(|host| match host.word {
         _ if host.slot.is_some() => 0,
         Some(AppWord::Failed) | None => 1,
+        Some(_) if host.silent => 1,
         Some(AppWord::Swaps) => 2,
         Some(AppWord::Refused) => 3,
         Some(AppWord::Prepares) => 4,
@@ -221,7 +221,7 @@ impl Widths {
 }
 
 fn row(screen: &Screen, widths: Widths, host: &HostView, now_ms: u64) -> String {
-    let word = host.word.map_or("unheard", AppWord::word);
+    let word = state_word(host);
     let said = host.said_ms.map(|ms| times(now_ms.saturating_sub(ms)));
     let what = printable(&what(host, now_ms));
     let room = screen.width.saturating_sub(widths.before_what());
@@ -243,6 +243,14 @@ fn row(screen: &Screen, widths: Widths, host: &HostView, now_ms: u64) -> String 
     text
 }
 
+fn state_word(host: &HostView) -> &'static str {
+    match host.word {
+        _ if host.silent => "silent",
+        None => "unheard",
+        Some(word) => word.word(),
+    }
+}
+
 fn runs(host: &HostView) -> String {
     host.path.as_ref().map_or_else(|| "-".to_owned(), |path| printable(&name(path)))
 }
@@ -253,6 +261,7 @@ fn what(host: &HostView, now_ms: u64) -> String {
         format!("out for {} (slot {})", times(now_ms.saturating_sub(slot.since_ms)), slot.fence)
     });
     let text = match host.word {
+        Some(word) if host.silent => format!("said `{}` last", word.word()),
         // Who is out stands in the table.
         Some(AppWord::Waits) if host.text.starts_with("waits for a slot") => "for a slot".into(),
         // Its text is the path, which stands above.
@@ -267,6 +276,7 @@ fn what(host: &HostView, now_ms: u64) -> String {
 
 fn word_tone(host: &HostView) -> Tone {
     match host.word {
+        _ if host.silent => Tone::Bad,
         Some(AppWord::Serves) => Tone::Good,
         Some(AppWord::Failed) | None => Tone::Bad,
         Some(AppWord::Waits) => Tone::Plain,
@@ -289,6 +299,12 @@ pub fn tone(state: State) -> Tone {
 /// `storefront-1.9.3` of its store path.
 pub fn name(path: &str) -> String {
     Release::of_path(path, None).name
+}
+
+/// As much of a store path as `start` takes for the whole: `9q1cxfb5...`.
+fn short(path: &str) -> String {
+    let base = path.rsplit('/').next().unwrap_or(path);
+    format!("{}...", base.get(..HASH_LETTERS).unwrap_or(base))
 }
 
 fn times(milliseconds: u64) -> String {

@@ -21,7 +21,7 @@ pub struct View {
     pub allowed: usize,
     /// Who is out.
     pub out: Vec<Holder>,
-    /// Hosts that have said something.
+    /// Hosts that live, as far as they say.
     pub hosts: usize,
     /// Its apps.
     pub apps: Vec<AppView>,
@@ -44,9 +44,9 @@ pub struct AppView {
     pub last: Option<Ended>,
     /// Releases that failed on a host.
     pub failed: Vec<Failed>,
-    /// Hosts that run what the group wants.
+    /// Of the hosts that live, those that run what the group wants.
     pub done: usize,
-    /// Hosts that have the app.
+    /// Hosts that live and have the app.
     pub total: usize,
     /// The rest of a rollout in milliseconds, if it goes on as it did so far.
     pub eta_ms: Option<u64>,
@@ -100,6 +100,8 @@ pub struct HostView {
     pub path: Option<String>,
     /// More about it.
     pub text: String,
+    /// It has said nothing for so long that the group counts it as gone.
+    pub silent: bool,
     /// When it said so, in milliseconds since 1970 by its own clock.
     pub said_ms: Option<u64>,
     /// Its slot.
@@ -152,18 +154,26 @@ impl View {
         let of_hosts = read.hosts.iter().flat_map(|host| host.apps.keys());
         let names: BTreeSet<&String> = record.apps.keys().chain(of_hosts).collect();
         let is_asked = |name: &&&String| app.is_none_or(|app| app == name.as_str());
+        let living = read.hosts.iter().filter(|host| !host.is_silent(now_ms)).count();
         let apps = names.iter().filter(is_asked);
         let apps = apps.map(|name| AppView::new(name, record, &read.hosts, now_ms)).collect();
         View {
             group: group.to_owned(),
             ledger: ledger.to_owned(),
             max_unavailable: record.max_unavailable.to_string(),
-            allowed: record.max_unavailable.of(read.hosts.len()),
+            allowed: record.max_unavailable.of(living),
             out: record.holders.clone(),
-            hosts: read.hosts.len(),
+            hosts: living,
             apps,
             problems: read.problems.clone(),
         }
+    }
+}
+
+impl HostView {
+    /// A release is not blessed before it runs this release.
+    fn is_member(&self) -> bool {
+        !self.silent && self.word != Some(AppWord::Leaves)
     }
 }
 
@@ -178,6 +188,7 @@ impl AppView {
                 word: Some(app.word),
                 path: app.path.clone(),
                 text: app.text.clone(),
+                silent: status.is_silent(now_ms),
                 said_ms: Some(status.wall_ms),
                 slot: None,
             };
@@ -189,6 +200,7 @@ impl AppView {
                 word: None,
                 path: None,
                 text: String::new(),
+                silent: false,
                 said_ms: None,
                 slot: None,
             });
@@ -197,7 +209,8 @@ impl AppView {
         let hosts: Vec<HostView> = hosts.into_values().collect();
         let wanted = track.wanted().map(|(path, _)| path.to_owned());
         let runs = |host: &&HostView| wanted.is_some() && host.path == wanted;
-        let (done, total) = (hosts.iter().filter(runs).count(), hosts.len());
+        let living = || hosts.iter().filter(|host| host.is_member());
+        let (done, total) = (living().filter(runs).count(), living().count());
         let state = state(&track);
         let began_ms = track.rollout.as_ref().map(|rollout| rollout.began_ms);
         let began_ms = began_ms.filter(|_| state == State::Rolling);

@@ -332,5 +332,6 @@ fn says_so(one: &HostView, other: &HostView) -> bool {
         Some(AppWord::Waits) => String::new(),
         _ => host.text.clone(),
     };
-    (one.word, &one.path, one.slot, text(one)) == (other.word, &other.path, other.slot, text(other))
+    let said = |host: &HostView| (host.word, host.silent, host.path.clone(), host.slot, text(host));
+    said(one) == said(other)
 }

@@ -10,7 +10,9 @@ use std::process::{Command, Output};
 pub fn rollinit(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollinit"));
     command.args(arguments);
-    for variable in ["COLUMNS", "ROLLINIT_SOCKET", "ROLLINIT_AGENT"] {
+    for variable in
+        ["COLUMNS", "ROLLINIT_SOCKET", "ROLLINIT_AGENT", "ROLLINIT_LEDGER", "ROLLINIT_GROUP"]
+    {
         command.env_remove(variable);
     }
     command
@@ -43,10 +45,15 @@ impl Ended {
     }
 }
 
-/// Compares with the checked-in screen of that name.
+/// Compares with the checked-in screen of that name, for 80 columns.
 pub fn assert_screen(name: &str, screen: &str) {
+    assert_screen_in(80, name, screen);
+}
+
+/// Compares with the checked-in screen of that name, for so many columns.
+pub fn assert_screen_in(width: usize, name: &str, screen: &str) {
     for line in screen.lines() {
-        assert!(line.len() <= 80, "{name}: wider than 80 columns: {line}");
+        assert!(line.len() <= width, "{name}: wider than {width} columns: {line}");
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}: {line:?}");
         assert_eq!(line, line.trim_end(), "{name}: blanks at the end");
     }
