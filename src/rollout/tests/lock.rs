@@ -61,6 +61,7 @@ struct World {
     wall: fn(u64) -> u64,
     processes: u64,
     finished: u64,
+    revoked: u64,
 }
 
 impl World {
@@ -78,6 +79,7 @@ impl World {
             wall: jumping,
             processes: 0,
             finished: 0,
+            revoked: 0,
         };
         for index in 0..hosts {
             let rate = if wild && index % 2 == 0 { 400 } else { world.random.between(900, 1100) };
@@ -282,7 +284,7 @@ impl World {
         }
         let host = usize::try_from(self.random.below(self.hosts.len() as u64)).expect("an index");
         let living = self.hosts.iter().filter(|host| host.lives).count();
-        match self.random.below(6) {
+        match self.random.below(7) {
             0 | 1 => {
                 // The agent dies; the process goes on until PID 1's deadline.
                 self.hosts[host].lock = None;
@@ -295,6 +297,15 @@ impl World {
                 self.hosts[host].lock = None;
                 self.hosts[host].process = None;
                 self.hosts[host].life += 1;
+            }
+            // Somebody takes the lock away by hand, from a holder that may well live.
+            3 => {
+                if let Some((record, number)) = &mut self.record
+                    && record.revoke("web", "alice", 0).is_ok()
+                {
+                    *number += 1;
+                    self.revoked += 1;
+                }
             }
             _ => {
                 let span = self.random.between(1, 20) * SECOND;
@@ -324,12 +335,14 @@ const fn jumping(now: u64) -> u64 {
     (now ^ (now >> 13)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20
 }
 
-fn live(seed: u64, wild: bool) {
-    live_by(seed, wild, jumping);
+/// Returns how often somebody took the lock away by hand.
+fn live(seed: u64, wild: bool) -> u64 {
+    let [.., revoked] = live_by(seed, wild, jumping);
+    revoked
 }
 
 /// How it went, in numbers that differ as soon as anything does.
-fn live_by(seed: u64, wild: bool, wall: fn(u64) -> u64) -> [u64; 4] {
+fn live_by(seed: u64, wild: bool, wall: fn(u64) -> u64) -> [u64; 5] {
     let mut random = Random::new(seed);
     let hosts = usize::try_from(random.between(1, 6)).expect("few");
     let mut world = World::new(random, hosts + usize::from(wild), wild);
@@ -339,7 +352,7 @@ fn live_by(seed: u64, wild: bool, wall: fn(u64) -> u64) -> [u64; 4] {
     world.run(300);
     world.check_rest();
     let fence = world.record.as_ref().map_or(0, |(record, _)| record.fence);
-    [world.sequence, world.processes, world.finished, fence]
+    [world.sequence, world.processes, world.finished, fence, world.revoked]
 }
 
 /// The wall clock is written down and decides nothing: whatever it says, all goes the same way.
@@ -355,14 +368,21 @@ fn the_wall_clock_decides_nothing() {
 fn random_lives() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     if let Some(seed) = number("LOCK_SEED") {
-        return live(seed, false);
+        live(seed, false);
+        return;
     }
-    for seed in 0..number("LOCK_RUNS").unwrap_or(RUNS) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(seed, false))) {
-            eprintln!("LOCK_SEED={seed}");
-            std::panic::resume_unwind(panic);
+    let runs = number("LOCK_RUNS").unwrap_or(RUNS);
+    let mut revoked = 0;
+    for seed in 0..runs {
+        match catch_unwind(AssertUnwindSafe(|| live(seed, false))) {
+            Ok(times) => revoked += times,
+            Err(panic) => {
+                eprintln!("LOCK_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    assert!(revoked >= runs / 2, "taken away by hand only {revoked} times");
 }
 
 /// The check must be able to fail: clocks that differ by more than the lock allows for are noticed.
