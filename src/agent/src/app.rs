@@ -12,9 +12,11 @@ use crate::console::Console;
 use crate::convert;
 use crate::desired::Releases;
 use crate::ec2::Ec2;
+use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::prober::Prober;
+use crate::sharing::Sharing;
 use crate::standing::Standing;
 use crate::supervisor::Supervisor;
 use rollout::{
@@ -53,6 +55,10 @@ pub struct Tools {
     pub console: Console,
     /// What holds, for `rollinit status`.
     pub standing: Standing,
+    /// Where it is told what happens here.
+    pub events: Events,
+    /// Closures among the hosts of a group.
+    pub sharing: Rc<Sharing>,
     /// The instance that this host is; nothing on any other machine.
     pub ec2: Option<Ec2>,
     /// The load balancers that send to this host.
@@ -123,6 +129,8 @@ pub(crate) struct Task {
     watch: Option<AbortHandle>,
     /// Brings the host back into its balancers.
     settling: Option<AbortHandle>,
+    /// That was begun since the last swap.
+    is_settled: bool,
     planned: Option<Planned>,
     held: Option<Held>,
 }
@@ -169,6 +177,7 @@ impl App {
             requests: 0,
             watch: None,
             settling: None,
+            is_settled: false,
             planned: None,
             held: None,
         };
@@ -415,16 +424,25 @@ impl Task {
 }
 
 impl Task {
-    /// Between swaps the host is in its balancers.
+    /// Between swaps the host is in its balancers, and of two ports the one that serves.
     fn settle(&mut self, is_busy: bool) {
         if is_busy {
             self.settling.take().inspect(AbortHandle::abort);
-        } else if self.tools.balancers.is_out(&self.app.name)
-            && self.settling.as_ref().is_none_or(AbortHandle::is_finished)
-        {
-            let settle = balanced::settle(Rc::clone(&self.tools), Rc::clone(&self.app));
-            self.settling = Some(tokio::task::spawn_local(settle).abort_handle());
+            self.is_settled = false;
+            return;
         }
+        let is_in = self.is_settled && !self.tools.balancers.is_out(&self.app.name);
+        if is_in || self.settling.as_ref().is_some_and(|settling| !settling.is_finished()) {
+            return;
+        }
+        self.is_settled = true;
+        let (tools, app) = (Rc::clone(&self.tools), Rc::clone(&self.app));
+        let settle = async move {
+            if !ports::settle(&tools, &app).await {
+                balanced::settle(tools, app).await;
+            }
+        };
+        self.settling = Some(tokio::task::spawn_local(settle).abort_handle());
     }
 }
 
@@ -467,6 +485,7 @@ pub async fn until(wake_ns: Option<u64>) {
 
 mod around;
 mod balanced;
+mod ports;
 mod words;
 mod work;
 

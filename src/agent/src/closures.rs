@@ -2,13 +2,16 @@
 //! one. Everything here is the room `store`'s doing; errors become failures of the host.
 
 use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::sharing::Sharing;
 use control::agent::SYSTEM;
 use rollout::{Failure, Fault, Release, RootRole};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use store::fetch::{Caches, Cancel, Fetched, Options, Progress};
+use store::fetch::{Caches, Cancel, Fetched, Options, Progress, Source};
 use store::path::StorePath;
 use store::plan::Plan;
 use store::profile::{Generation, Profile};
@@ -24,6 +27,8 @@ pub struct Closures {
     /// Opened when it is first needed, and then kept: a host whose store cannot be opened still
     /// takes swaps back.
     store: RefCell<Option<Store>>,
+    sharing: Rc<Sharing>,
+    metrics: Metrics,
 }
 
 /// A closure that is planned: the paths stay protected until this is dropped.
@@ -52,11 +57,21 @@ pub struct Brought {
 impl Closures {
     /// Below `root`, with `config` and the caches and keys of `lent` read at each plan.
     #[must_use]
-    pub fn new(root: PathBuf, config: PathBuf, lent: PathBuf) -> Self {
-        Self { root, config, lent, store: RefCell::new(None) }
+    pub fn new(
+        root: PathBuf,
+        config: PathBuf,
+        lent: PathBuf,
+        sharing: Rc<Sharing>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { root, config, lent, store: RefCell::new(None), sharing, metrics }
     }
 
-    fn store(&self) -> Result<Store, Failure> {
+    /// The store of this host.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn store(&self) -> Result<Store, Failure> {
         if let Some(store) = &*self.store.borrow() {
             return Ok(store.clone());
         }
@@ -87,7 +102,13 @@ impl Closures {
         };
         let caches =
             Caches::new(&config.caches, &config.keys, options(&config)).map_err(failure)?;
-        let plan = store::plan::plan(&store, &caches, &top).await.map_err(failure)?;
+        let caches = match self.sharing.peers() {
+            Some(peers) => caches.with_peers(peers),
+            None => caches,
+        };
+        let plan = store::plan::plan(&store, &caches, &top).await;
+        self.sharing.account();
+        let plan = plan.map_err(failure)?;
         Ok(Planned { path: path.to_owned(), plan, caches })
     }
 
@@ -107,11 +128,13 @@ impl Closures {
             Some(planned) if planned.path == path => planned,
             _ => self.plan(path).await?,
         };
-        let (store, sources) = (self.store()?, planned.plan.sources(&planned.caches));
+        let store = self.store()?;
         let Planned { plan, caches, .. } = planned;
-        let fetched = store::fetch::fetch(&store, &caches, plan, Arc::new(report), cancel);
-        let fetched = fetched.await.map_err(failure)?;
-        let text = brought(&fetched, &sources);
+        let fetched = store::fetch::fetch(&store, &caches, plan, Arc::new(report), cancel).await;
+        self.sharing.account();
+        let fetched = fetched.map_err(failure)?;
+        self.count(&fetched);
+        let text = brought(&fetched);
         let has_migration = migration.is_some_and(|program| self.is_file(program));
         Ok(Brought { held: Held(fetched), has_migration, text })
     }
@@ -135,6 +158,18 @@ impl Closures {
         let (top, store) = (parse(path)?, self.store()?);
         let all = blocking(move || store::fingerprints::of_valid(&store, &top)).await?;
         Ok(release::closure_digest(all.iter().map(String::as_str)))
+    }
+
+    fn count(&self, fetched: &Fetched) {
+        let is_peer = |source: &Source| matches!(source, Source::Peer(_));
+        for (of_peers, bytes) in [
+            (true, fetched.peer_bytes),
+            (false, fetched.downloaded_bytes.saturating_sub(fetched.peer_bytes)),
+        ] {
+            let own = fetched.sources.iter().filter(|(source, _)| is_peer(source) == of_peers);
+            let paths = own.map(|(_, paths)| *paths as u64).sum();
+            self.metrics.fetched(of_peers, bytes, paths);
+        }
     }
 
     /// Whether a file is there, with links followed inside our root.
@@ -296,16 +331,21 @@ fn failure(error: store::error::Error) -> Failure {
     Failure { fault: Fault::Host, reason: format!("{}: {}", error.object, error.fault), cure }
 }
 
-fn brought(fetched: &Fetched, sources: &[(String, usize)]) -> String {
+fn brought(fetched: &Fetched) -> String {
     if fetched.paths == 0 {
         return "nothing was missing".to_owned();
     }
-    let from: Vec<String> =
-        sources.iter().map(|(cache, paths)| format!("{paths} from {cache}")).collect();
-    match fetched.resumed_paths {
-        0 => from.join(", "),
-        resumed => format!("{}; {resumed} of them were here from before", from.join(", ")),
+    let mut from: Vec<String> = Vec::new();
+    for (source, paths) in &fetched.sources {
+        from.push(match source {
+            Source::Peer(name) => format!("{paths} from peer {name}"),
+            Source::Cache(address) => format!("{paths} from {address}"),
+        });
     }
+    if fetched.resumed_paths > 0 {
+        from.push(format!("{} were here from before", fetched.resumed_paths));
+    }
+    from.join(", ")
 }
 
 /// Bytes for people: `18.4 MB`.

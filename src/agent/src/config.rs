@@ -7,6 +7,8 @@ use crate::limits::{CACHES_MAX, CONFIG_BYTES_MAX, KEYS_MAX};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 use toml::Spanned;
@@ -16,8 +18,11 @@ pub mod cloud;
 pub mod credentials;
 pub mod desired;
 pub mod fleet;
+pub mod metrics;
+pub mod peers;
 pub mod system;
 pub mod user_data;
+pub mod webhook;
 
 /// What the file says, checked as far as it can be without asking anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +47,12 @@ pub struct Config {
     pub desired: BTreeMap<String, desired::Desired>,
     /// What a swap of the system itself may take.
     pub system: system::System,
+    /// Hosts that closures are fetched from and served to.
+    pub peers: peers::Peers,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// Who is told of what happens.
+    pub webhook: Option<webhook::Webhook>,
 }
 
 /// The `[fetch]` table; what it does not say is up to the store.
@@ -88,6 +99,9 @@ struct File {
     user_data: Option<user_data::UserDataTable>,
     fleet: Option<fleet::FleetTable>,
     desired: BTreeMap<Spanned<String>, desired::DesiredTable>,
+    peers: peers::PeersTable,
+    metrics: Option<metrics::MetricsTable>,
+    webhook: Option<webhook::WebhookTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -156,6 +170,10 @@ impl Config {
         let desired = desired.map_err(|(span, error)| at(span.start, error))?;
         let fleet = file.fleet.map(|table| table.read(user_data.is_some())).transpose();
         let fleet = fleet.map_err(|(span, error)| at(span.start, error))?.unwrap_or_default();
+        let wrong = |(span, error): (Range<usize>, String)| at(span.start, error);
+        let peers = file.peers.read().map_err(wrong)?;
+        let metrics = file.metrics.map(metrics::MetricsTable::read).transpose().map_err(wrong)?;
+        let webhook = file.webhook.map(webhook::WebhookTable::read).transpose().map_err(wrong)?;
         let fetch = file.fetch;
         let parallel = |value: Option<Spanned<u64>>| -> Result<Option<usize>, ConfigError> {
             let Some(value) = value else { return Ok(None) };
@@ -186,6 +204,9 @@ impl Config {
             fleet,
             desired,
             system,
+            peers,
+            metrics,
+            webhook,
         })
     }
 }

@@ -10,6 +10,7 @@
 mod counted;
 mod fence;
 mod local;
+mod migration;
 mod records;
 mod task;
 mod words;
@@ -28,6 +29,7 @@ use tokio::sync::{Mutex, Notify, OnceCell};
 pub use counted::Counted;
 pub use fence::Before;
 pub use local::{Over, local};
+pub use migration::End;
 pub use records::RecordError;
 pub use rollout::fleet::Local;
 pub use task::run;

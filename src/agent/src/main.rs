@@ -21,25 +21,30 @@ mod credentials;
 mod desired;
 mod disk;
 mod ec2;
+mod events;
 mod fleet;
 mod ids;
 mod journal;
 mod limits;
+mod metrics;
 mod notices;
 mod options;
 mod peers;
 mod prober;
+mod sharing;
 mod standing;
 mod supervisor;
 mod system;
 mod userdata;
 mod volumes;
+mod webhook;
 
 use control::types::ServiceStatus;
 use notices::Watch;
 use options::{Asked, Options};
 use std::cell::{OnceCell, RefCell};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -131,31 +136,41 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         });
         let ec2 = config.cloud.as_ref().map(ec2::Ec2::new).transpose()?;
         let balancers = balancers::Balancers::open(config.balancers, &options.state, ec2.as_ref())?;
+        let boot = boot()?;
+        let is_posted = config.webhook.is_some();
+        let metrics = metrics::Metrics::default();
+        let events = events::Events::new(metrics.clone(), is_posted, &boot, &fleet::host_name());
+        let sharing = Rc::new(sharing::Sharing::new(config.peers));
         let tools = Rc::new(app::Tools {
             closures: closures::Closures::new(
                 options.root.clone(),
                 options.config.clone(),
                 options.run.join(userdata::CACHES_FILE),
+                Rc::clone(&sharing),
+                metrics.clone(),
             ),
             journal,
             prober: prober::Prober::new()?,
             supervisor: supervisor::Supervisor::new(options.supervisor()),
             boards: boards::Boards::default(),
             console: console::Console::new(options.is_host()),
-            standing: standing::Standing::default(),
+            standing: standing::Standing::new(events.clone()),
+            events,
+            sharing,
             balancers,
             ec2,
             fleet: OnceCell::new(),
             moved: tokio::sync::Notify::new(),
             releases: desired::Releases::new(desired::Kept::new(&options.state), &config.desired),
-            boot: boot()?,
+            boot,
         });
-        if let Some(fleet) = fleet::Fleet::new(&config.fleet, tools.ec2.clone()) {
+        if let Some(fleet) = fleet::Fleet::new(&config.fleet, tools.ec2.clone(), metrics.clone()) {
             // Set here first, and before any swap goes on.
             let _ = tools.fleet.set(Rc::new(fleet));
         }
         let learner = Rc::clone(&tools);
         tokio::task::spawn_local(async move { learner.balancers.learn(&learner).await });
+        tell_others(&tools, metrics, config.metrics, config.webhook);
         // Before all that waits: services wait for their secrets.
         tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
         let (config_file, run) = (options.config.clone(), options.run.clone());
@@ -204,6 +219,22 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             farewell(&watch).await;
             Ok(())
         }
+    }
+}
+
+/// What is for those who are not on this host: its store, its numbers, what happens here.
+fn tell_others(
+    tools: &Rc<app::Tools>,
+    metrics: metrics::Metrics,
+    listen: Option<SocketAddr>,
+    webhook: Option<config::webhook::Webhook>,
+) {
+    tokio::task::spawn_local(sharing::run(Rc::clone(tools)));
+    if let Some(listen) = listen {
+        tokio::task::spawn_local(metrics::serve(metrics, listen));
+    }
+    if let Some(settings) = webhook {
+        tokio::task::spawn_local(webhook::run(Rc::clone(tools), settings));
     }
 }
 

@@ -7,6 +7,7 @@
 
 use crate::closures::wall_ms;
 use crate::console::Console;
+use crate::events::Events;
 use crate::limits::NOTICES_MAX;
 use control::agent::{Level, Notice, NoticeList};
 use std::cell::RefCell;
@@ -18,9 +19,16 @@ use sys::kmsg::Priority;
 #[derive(Debug, Default)]
 pub struct Standing {
     notices: RefCell<BTreeMap<String, Notice>>,
+    events: Events,
 }
 
 impl Standing {
+    /// Tells `events` of what comes and goes.
+    #[must_use]
+    pub fn new(events: Events) -> Self {
+        Self { notices: RefCell::default(), events }
+    }
+
     /// From now on this holds about `subject`, in place of what held before. Said aloud if it is
     /// news.
     pub fn set(
@@ -50,7 +58,10 @@ impl Standing {
         console.announce(priority(level), &format!("{subject}: {words}"));
         let since_ms = wall_ms(SystemTime::now()).unwrap_or(0);
         let (subject, text) = (subject.to_owned(), text.to_owned());
-        notices.insert(subject.clone(), Notice { subject, level, text, cure, since_ms });
+        let notice = Notice { subject, level, text, cure, since_ms };
+        self.events.notice(&notice);
+        notices.insert(notice.subject.clone(), notice);
+        self.events.notices(notices.values().map(|notice| notice.level));
     }
 
     /// As [`Self::set`], but not said aloud.
@@ -66,11 +77,16 @@ impl Standing {
         }
         let since_ms = wall_ms(SystemTime::now()).unwrap_or(0);
         notices.insert(subject.clone(), Notice { subject, level, text, cure, since_ms });
+        self.events.notices(notices.values().map(|notice| notice.level));
     }
 
     /// Nothing is to be said about `subject` any more.
     pub fn clear(&self, subject: &str) {
-        self.notices.borrow_mut().remove(subject);
+        let mut notices = self.notices.borrow_mut();
+        if notices.remove(subject).is_some() {
+            self.events.notice_cleared(subject);
+            self.events.notices(notices.values().map(|notice| notice.level));
+        }
     }
 
     /// What holds, the worst first.

@@ -7,6 +7,7 @@
 use crate::limits::{AWAY_SAID_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS};
 use control::client::{CallError, Client, TaskRequest};
 use control::types::{App, Credential, ServiceStatus, Task, TaskEnd};
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -239,6 +240,50 @@ impl Supervisor {
         tokio::select! {
             end = end => end,
             never = self.renew(app, run) => match never {},
+        }
+    }
+
+    /// Runs a task to its end under a lock: it finds `fence`, and is ended at `until_ns` of
+    /// `CLOCK_MONOTONIC`, which whoever holds the lock puts off, and tells by
+    /// [`Self::renew_until`].
+    ///
+    /// # Errors
+    /// As [`Supervisor::ask`]; also when it could not be begun in time.
+    pub async fn run_under(
+        &self,
+        app: &str,
+        run: &Run,
+        fence: u64,
+        until_ns: &Cell<u64>,
+    ) -> Result<TaskEnd, control::Error> {
+        self.ask(async |client| {
+            let request = TaskRequest {
+                app,
+                swap: &run.swap,
+                task: run.task,
+                program: &run.program,
+                closure: &run.closure,
+                lease_ms: run.lease_ms,
+                // Read for each try: a repeated one shortens nothing.
+                until_ns: Some(until_ns.get()),
+                fence: Some(fence),
+            };
+            client.run_task(request).await
+        })
+        .await
+    }
+
+    /// Puts the end of a task's run off, or brings it forward. Tried until there is an answer.
+    pub async fn renew_until(&self, app: &str, run: &Run, until_ns: u64) {
+        let Run { swap, task, lease_ms, .. } = run;
+        let renewed = self
+            .ask(async |client| {
+                client.renew_task(app, swap, *task, *lease_ms, Some(until_ns)).await
+            })
+            .await;
+        // Over in this moment, or not begun yet: the answer of the run itself will tell.
+        if let Err(error) = renewed {
+            tracing::info!("{app}: the lease of {} is not renewed: {error}", task.word());
         }
     }
 

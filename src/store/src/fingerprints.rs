@@ -4,6 +4,10 @@
 //! paths say all of it. They are taken from what is to be fetched, as the caches say and trusted
 //! keys signed, and from the database for what is there.
 
+mod remote;
+
+pub use remote::{Sources, of_sources};
+
 use crate::error::{Error, Fault, Result, Step};
 use crate::narinfo::fingerprint;
 use crate::path::StorePath;

@@ -83,7 +83,10 @@ pub const ROOMS: [Room; 24] = [
     Room {
         name: "cli",
         folder: "src/cli",
-        rooms: &["cloud", "control", "imds", "ledger", "rollout", "service", "userdata"],
+        rooms: &[
+            "cloud", "control", "imds", "ledger", "release", "rollout", "service", "store",
+            "userdata",
+        ],
         hires: &["clap", "serde", "serde_json", "tokio", "zlink"],
     },
     Room {

@@ -2,21 +2,22 @@
 //!
 //! ```text
 //!  migrate   fence · migration lock ∋ run
-//!  prepare   fence · [balancer: this host leaves] · supervisor
-//!  admit     fence · supervisor · [balancer: it comes back]
-//!  retire    fence · supervisor
-//!  abandon   supervisor · [balancer: it comes back]
+//!  prepare   fence · [balancer: this host leaves, or the port that rests] · supervisor
+//!  admit     fence · [ports: users move] · supervisor · [balancer: it comes back]
+//!  retire    fence · [ports: the old one's requests end] · supervisor
+//!  abandon   [ports: users move back] · supervisor · [balancer: it comes back]
 //! ```
 //!
 //! Each line is repeated from its begin after a death of the agent, so all that stands in it bears
 //! repetition. The fence is that of the fleet: whether this host may still do that. A way back is
 //! asked of nobody.
 
-use super::work::failed;
-use super::{App, Tools, balanced};
+use super::work::{failed, post};
+use super::{App, Tools, balanced, ports};
 use crate::convert;
-use crate::fleet::Before;
+use crate::fleet::{Before, End};
 use crate::supervisor::Run;
+use control::agent::Step;
 use control::client::{CallError, Client};
 use control::types::AppView;
 use rollout::fleet::SwapId;
@@ -25,7 +26,18 @@ use rollout::{Answer, Failure, Fault, SwapPhase};
 /// The migration of a swap.
 pub async fn migrate(tools: &Tools, app: &App, run: &Run) -> Result<Answer, Failure> {
     fence(tools, app, &run.swap, Before::Users).await?;
-    task(tools, app, run).await
+    let Some(fleet) = tools.fleet() else { return task(tools, app, run).await };
+    let force = app.look(|machine| machine.record().swap.as_ref().is_some_and(|swap| swap.force));
+    let say = |words: &str| post(tools, app, Step::Migrate, words);
+    match fleet.migrate(&tools.supervisor, &app.name, run, force, say).await {
+        End::Migrated => {}
+        End::Done(host) => say(&format!("done by {host}")),
+        End::Failed { host, reason } => {
+            let reason = format!("{reason} (on {host})");
+            return Err(Failure { fault: Fault::Release, reason, cure: Vec::new() });
+        }
+    }
+    Ok(Answer::Ended { exit: Some(0), signal: None, lease_ended: false })
 }
 
 /// A program of the app beside it.
@@ -44,12 +56,14 @@ pub async fn prepare(
 ) -> Result<Answer, Failure> {
     fence(tools, app, swap, Before::Users).await?;
     balanced::before_prepare(tools, app).await?;
+    ports::before_prepare(tools, app).await?;
     verb(tools, async |client| client.prepare(&app.name, closure, swap).await).await
 }
 
 /// The switch.
 pub async fn admit(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
     fence(tools, app, swap, Before::Users).await?;
+    ports::before_admit(tools, app, swap).await?;
     let admitted = verb(tools, async |client| client.admit(&app.name, swap).await).await?;
     balanced::after_admit(tools, app).await?;
     Ok(admitted)
@@ -61,11 +75,13 @@ pub async fn retire(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Fail
     if app.phase(swap) != Some(SwapPhase::Retiring) {
         fence(tools, app, swap, Before::NoReturn).await?;
     }
+    ports::before_retire(tools, app, swap).await?;
     verb(tools, async |client| client.retire(&app.name, swap).await).await
 }
 
 /// The way back.
 pub async fn abandon(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
+    ports::before_abandon(tools, app, swap).await;
     let abandoned = verb(tools, async |client| client.abandon(&app.name, swap).await).await?;
     balanced::after_abandon(tools, app).await;
     Ok(abandoned)

@@ -84,6 +84,7 @@ impl Task {
         self.tools.console.say(&progress);
         let is_first = self.tools.boards.newest(&progress.swap).is_none();
         self.tools.boards.post(progress.clone());
+        self.tools.events.swap(&progress, is_first);
         if is_first && progress.state == StepState::Running {
             self.announce(&progress);
         }

@@ -123,7 +123,7 @@ fn mistakes_in_cloud_have_a_place_and_a_cure() {
         ("endpoint = \"aws\"", "2:12", "https://HOST:PORT"),
         ("endpoint = \"ftp://aws\"", "2:12", "only http and https"),
         ("proxy = \"http://me:pw@p\"", "2:9", "password"),
-        ("endpoints.dynamodb = \"http://a\"", "2:11", "one of s3, ec2, ssm, autoscaling"),
+        ("endpoints.lambda = \"http://a\"", "2:11", "one of s3, ec2, ssm, autoscaling, "),
         ("notices.poll = \"500ms\"", "2:16", "from 1s to 60s"),
         ("notices.spot = \"stop\"", "2:16", "power-off"),
         ("imds = true", "2:1", "metadata"),

@@ -123,6 +123,10 @@ impl Task {
                 self.fleet.members.replace(members.clone());
                 self.fleet.seen.replace(group.as_ref().map(|(group, _)| group.clone()));
                 self.fleet.heard.set(true);
+                self.tools.sharing.learn(&self.host, &members);
+                if let Some((group, _)) = &group {
+                    self.tools.events.group(&self.host, group);
+                }
                 self.words.heard();
                 self.step(Event::Looked { group, members });
             }
@@ -162,7 +166,8 @@ impl Task {
                     Err(error) => Event::WriteFailed(error.to_string()),
                 })
             }),
-            Effect::Say(status) => {
+            Effect::Say(mut status) => {
+                status.peer = self.tools.sharing.address();
                 let fleet = Rc::clone(&self.fleet);
                 tokio::task::spawn_local(async move { fleet.say(status).await });
             }

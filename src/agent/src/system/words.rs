@@ -42,6 +42,8 @@ impl System {
             outcome,
         };
         self.tools.console.say(&progress);
+        let is_first = self.tools.boards.newest(&progress.swap).is_none();
+        self.tools.events.swap(&progress, is_first);
         self.tools.boards.post(progress);
     }
 

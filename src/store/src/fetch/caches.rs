@@ -226,7 +226,11 @@ pub fn web_client(url: &str) -> Result<Client> {
     made.map_err(|error| Error::new(Step::Configure, url, Fault::Address(reason(&error))))
 }
 
-fn certificates() -> Result<Vec<reqwest::Certificate>> {
+/// The root certificates of this host.
+///
+/// # Errors
+/// None is known.
+pub fn certificates() -> Result<Vec<reqwest::Certificate>> {
     let found = rustls_native_certs::load_native_certs();
     let certificates: Vec<_> = found
         .certs

@@ -213,6 +213,12 @@ impl Peers {
         std::mem::take(&mut self.known().news)
     }
 
+    /// Peers that are known.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known().peers.len()
+    }
+
     /// Bans so far.
     #[must_use]
     pub fn bans(&self) -> u64 {
