@@ -10,7 +10,9 @@ use crate::closures::Held;
 use crate::disk;
 use rollout::Cas;
 use rollout::fleet::seat::SEAT_FILE;
-use rollout::fleet::{Effect, Event, Facts, Gone, Group, Member, RollCall, Seat, Status, SwapId};
+use rollout::fleet::{
+    Effect, Event, Facts, Gone, Group, Member, RollCall, Seat, Status, SwapId, Track,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -115,6 +117,14 @@ impl Task {
         }
     }
 
+    /// Lets go of closures that the group does not want any more.
+    fn let_go(&mut self, group: Option<&Group>) {
+        self.held.retain(|app, (path, _)| {
+            let track = group.and_then(|group| group.apps.get(app));
+            track.and_then(Track::wanted).is_some_and(|(wanted, _)| wanted == path)
+        });
+    }
+
     fn take(&mut self, answer: Answer) {
         match answer {
             Answer::Event(event) => self.step(event),
@@ -128,6 +138,7 @@ impl Task {
                     self.tools.events.group(&self.host, group);
                 }
                 self.words.heard();
+                self.let_go(group.as_ref().map(|(group, _)| group));
                 self.step(Event::Looked { group, members });
             }
             Answer::Fetched(app, path, result) => {
