@@ -16,6 +16,7 @@ mod history;
 mod notices;
 mod power;
 mod ps;
+mod release;
 mod reload;
 mod rollout;
 mod screen;
@@ -126,6 +127,7 @@ async fn call(arguments: &Arguments, screen: &mut Screen) -> Result<Code, Failur
         }
         Command::Confirm { app } => history::confirm(&mut agent().await?, app, screen).await,
         Command::Rollout { verb } => rollout::run(verb, &agent_socket, screen).await,
+        Command::Release { verb } => release::run(verb, &agent_socket, screen).await,
         Command::Locks(locks) => rollout::locks(locks, &agent_socket, screen).await,
         Command::HoldBalancers => balancers::hold(&socket, &agent_socket).await,
         Command::Check { directory } => check::run(directory, screen),

@@ -7,7 +7,8 @@ mod arguments;
 mod change;
 mod locks;
 mod paths;
-mod place;
+pub mod place;
+mod probe;
 mod start;
 mod table;
 mod verbs;
@@ -61,6 +62,9 @@ pub async fn locks(
 ) -> Result<Code, Failure> {
     match &arguments.verb {
         None => locks::show(&Fleet::open(&arguments.place, agent_socket)?, screen).await,
+        Some(LocksVerb::Probe { ledger }) => {
+            probe::run(&Desk::open(ledger.as_deref(), agent_socket)?, screen).await
+        }
         Some(LocksVerb::Release { names, no_fault, reason, place }) => {
             let fleet = Fleet::open(place, agent_socket)?;
             locks::release(&fleet, names, !no_fault, &reason.why, screen).await

@@ -14,14 +14,15 @@ pub enum SignError {
     NoKey(String),
     /// It has a passphrase.
     #[error(
-        "this key has a passphrase; sign with `ssh-keygen -Y sign -n {NAMESPACE} -f KEY DOCUMENT`, \
-         and append the .sig that it writes"
+        "this key has a passphrase; let ssh-keygen ask for it: `rollinit release document FILE | \
+         ssh-keygen -Y sign -n {NAMESPACE} -f KEY >> FILE`"
     )]
     Passphrase,
     /// It is of another kind.
     #[error(
         "a key of the kind {0} is not used from its file; make one with `ssh-keygen -t ed25519`, \
-         or sign with `ssh-keygen -Y sign -n {NAMESPACE} -f KEY DOCUMENT` if it is a token's"
+         or, if it is a token's: `rollinit release document FILE | ssh-keygen -Y sign \
+         -n {NAMESPACE} -f KEY >> FILE`"
     )]
     Kind(String),
 }
