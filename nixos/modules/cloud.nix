@@ -21,7 +21,7 @@ in
     endpoints = mkOption {
       type = types.attrsOf url;
       default = { };
-      description = "Where single services are: s3, ec2, ssm, autoscaling.";
+      description = "Where single services are, by name; docs/cloud.md has the names.";
     };
     dualStack = mkOption {
       type = types.bool;

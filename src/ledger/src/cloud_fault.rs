@@ -66,6 +66,7 @@ fn refused(step: &str, error: &Error) -> LedgerError {
         }
         Fault::NoRegion(_) => "write ?region=REGION after the ledger's address".to_owned(),
         Fault::Unreachable { .. } => "see that this host reaches AWS".to_owned(),
+        Fault::Request(_) => "see endpoint= in the address, and AWS_ENDPOINT_URL".to_owned(),
         _ => "see docs/ledger.md".to_owned(),
     };
     LedgerError { step: step.to_owned(), reason: format!("{call}: {}", error.fault), cure }

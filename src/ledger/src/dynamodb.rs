@@ -7,7 +7,7 @@
 
 use crate::cloud_fault::{self, Asked};
 use crate::key;
-use crate::limits::{CALL_TIMEOUT, ENTRIES_MAX};
+use crate::limits::{CALL_TIMEOUT, ENTRIES_MAX, LIST_TIMEOUT};
 use crate::url::CloudOptions;
 use cloud::Aws;
 use cloud::dynamodb::{Attribute, Condition, Item, Prefix};
@@ -129,7 +129,7 @@ impl Ledger for DynamoDb {
         let prefix = Prefix { partition: (PARTITION, &self.prefix), sort: (KEY, folder) };
         let table = self.aws.dynamodb();
         let items = table.query(&self.table, prefix, ENTRIES_MAX);
-        let items = cloud_fault::within(&step, CALL_TIMEOUT, items).await?;
+        let items = cloud_fault::within(&step, LIST_TIMEOUT, items).await?;
         items.into_iter().map(|item| self.entry(&step, item)).collect()
     }
 }

@@ -18,9 +18,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// election timeout of 1 s, and what it adds); whoever waits less has more that is unknown.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long one read, write or listing of DynamoDB or S3 may take, its tries and pauses included: a
-/// throttled second passes within it, and no lease is so short that its holder would lose it.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one read or write of DynamoDB or S3 may take, its tries and pauses included. A throttled
+/// second passes within it. A heartbeat that a dead connection swallowed is written again before
+/// its lease of 30 s is at two thirds: it began at one.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long a listing of names may take: of several pages, and nobody's lease waits for it.
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Entries of S3 that a listing reads at once: a group of some hundred hosts in a second or two.
 pub const LIST_READERS: usize = 16;

@@ -12,7 +12,9 @@ mod probe;
 
 use crate::cloud_fault::{self, Asked};
 use crate::key;
-use crate::limits::{CALL_TIMEOUT, ENTRIES_MAX, LIST_READERS, LISTED_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    CALL_TIMEOUT, ENTRIES_MAX, LIST_READERS, LIST_TIMEOUT, LISTED_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use crate::url::CloudOptions;
 use cloud::Aws;
 use cloud::s3::{Found, ObjectAddress, Put, PutCondition};
@@ -136,7 +138,7 @@ impl Ledger for S3 {
         let step = format!("list {folder} of {}", self.name());
         let (s3, address) = (self.0.aws.s3(), self.object(folder));
         let listed = s3.list(&address, ENTRIES_MAX);
-        let listed = cloud_fault::within(&step, CALL_TIMEOUT, listed).await?;
+        let listed = cloud_fault::within(&step, LIST_TIMEOUT, listed).await?;
         let prefix = format!("{}/", self.0.prefix);
         let mut known = self.listed(folder);
         let (mut all, mut changed) = (Vec::new(), Vec::new());
