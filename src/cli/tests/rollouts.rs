@@ -435,6 +435,21 @@ fn locks() {
     assert!(stage.group("prod").apps["web"].rollout.is_some(), "nobody's fault");
 }
 
+/// Whether the ledger is any good, from where the command runs.
+#[test]
+fn probing() {
+    let stage = Stage::new();
+    let probed = stage.run(&["locks", "probe"]);
+    assert_eq!((probed.code, &*probed.error), (0, ""));
+    assert!(probed.out.contains("can be written to, for one host ("), "{probed:?}");
+    let json = stage.run(&["locks", "probe", "--json"]).json();
+    assert!(json["took_ms"].is_u64() && json["found"].is_string(), "{json}");
+    let gone = stage.run(&["locks", "probe", "--ledger", "etcd://127.0.0.1:9"]);
+    assert_eq!(gone.code, 3, "{gone:?}");
+    let said = "probe etcd http://127.0.0.1:9: http://127.0.0.1:9: error sending request";
+    assert!(gone.error.contains(said) && gone.error.contains("see that etcd runs"), "{gone:?}");
+}
+
 /// Whoever waits hears each change and how it ended, in the exit code, too.
 #[test]
 fn waiting() {
