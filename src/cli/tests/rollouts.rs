@@ -537,6 +537,46 @@ fn watching_from_a_pipe() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// docs/rollout.md is read at 3 a.m.: it has every text that this command may end with, as long
+/// as it ends with it.
+#[test]
+fn each_error_is_in_the_page() {
+    let page = include_str!("../../../docs/rollout.md");
+    let sources = [
+        include_str!("../src/rollout/place.rs"),
+        include_str!("../src/rollout/change.rs"),
+        include_str!("../src/rollout/locks.rs"),
+        include_str!("../src/rollout/paths.rs"),
+        include_str!("../src/rollout/start.rs"),
+        include_str!("../src/rollout/view.rs"),
+        include_str!("../src/rollout/watch.rs"),
+        include_str!("../../userdata/src/lib.rs"),
+    ];
+    for text in [
+        "no ledger is named, and this host's agent is in no group",
+        "no group is named, and this host's agent is in none",
+        " has nothing of a group called ",
+        " has an app called ",
+        " has nothing blessed that ",
+        "the group knows no path of ",
+        " that is called or begins with ",
+        " may mean more than one path of ",
+        " is no store path",
+        " is a host that is out, and an app that migrates",
+        ": nobody knows whether it was written: ",
+        ": others were faster ",
+        " is not what a host writes",
+        " is not what an agent writes",
+    ] {
+        let is_said = sources.iter().any(|source| source.contains(text));
+        assert!(is_said, "nobody says {text:?} any more: take it out of the page");
+        assert!(page.contains(text), "docs/rollout.md lacks {text:?}");
+    }
+    for state in ["nothing", "rolling", "paused", "blessed", "failed", "aborted", "superseded"] {
+        assert!(page.contains(&format!("| `{state}` |")), "{state}");
+    }
+}
+
 #[test]
 fn helps() {
     for (name, arguments) in [
