@@ -28,6 +28,19 @@ impl Fleet {
     /// # Errors
     /// As [`AppHost::prepare`].
     pub fn start(hosts: usize, more: &str, ledger: Option<&str>) -> Result<Self> {
+        Self::start_with(hosts, more, ledger, |_| String::new())
+    }
+
+    /// The same, with more in the configuration of each host's agent.
+    ///
+    /// # Errors
+    /// As [`AppHost::prepare`].
+    pub fn start_with(
+        hosts: usize,
+        more: &str,
+        ledger: Option<&str>,
+        config: impl Fn(usize) -> String,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the ledger")?;
         let own = format!("file://{}", folder.path().join("ledger").display());
         let mut fleet = Self {
@@ -40,7 +53,8 @@ impl Fleet {
         for _ in 1..hosts {
             fleet.add()?;
         }
-        for host in &mut fleet.hosts {
+        for (number, host) in fleet.hosts.iter_mut().enumerate() {
+            host.configure(&config(number))?;
             host.settle()?;
         }
         Ok(fleet)
@@ -59,7 +73,8 @@ impl Fleet {
     fn configure(&self, host: usize) -> Result<()> {
         let ledger = &self.ledger;
         self.hosts[host].configure(&format!(
-            "[fleet]\nledger = \"{ledger}\"\ngroup = \"{GROUP}\"\nhost = \"host-{host}\"\n"
+            "[fleet]\nledger = \"{ledger}\"\ngroup = \"{GROUP}\"\nhost = \"host-{host}\"\n\
+             [peers]\nlisten = \"127.0.0.1:0\"\n"
         ))
     }
 

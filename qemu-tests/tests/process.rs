@@ -5,15 +5,19 @@
 
 mod process {
     pub mod agent_control;
+    pub mod balancers;
     pub mod control;
     pub mod credentials;
     pub mod deaths;
     pub mod ends;
     pub mod fleet;
+    pub mod fleet_cloud;
     pub mod guard;
     pub mod notices;
+    pub mod peers;
     pub mod ports;
     pub mod random;
+    pub mod releases;
     pub mod reloads;
     pub mod services;
     pub mod sides;
@@ -23,15 +27,15 @@ mod process {
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use process::{
-    agent_control, control, credentials, deaths, ends, fleet, guard, notices, ports, reloads,
-    services, sides, swaps, user_data,
+    agent_control, balancers, control, credentials, deaths, ends, fleet, fleet_cloud, guard,
+    notices, peers, ports, releases, reloads, services, sides, swaps, user_data,
 };
 use std::process::ExitCode;
 
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 61] = [
+const TESTS: [Test; 68] = [
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -75,15 +79,23 @@ const TESTS: [Test; 61] = [
     ("ports-killed-at-each-state", ports::killed_at_each_state_with_two_ports),
     ("ports-way-back", ports::a_way_back_and_a_balancer_that_forgets),
     ("ports-no-balancer", ports::without_a_balancer),
+    ("balancer-no-request-fails", balancers::no_request_fails),
+    ("balancer-spares-the-host", balancers::the_host_is_spared),
+    ("balancer-host-goes-down", balancers::the_host_goes_down),
+    ("peers-share-and-tell", peers::share_and_tell),
     ("swap-interrupted", agent_control::interrupted),
     ("agent-roles", agent_control::roles),
     ("agent-foreign-client", agent_control::foreign_client),
     ("fleet-rolls-and-stops", fleet::rolls_and_stops),
+    ("fleet-on-dynamodb-and-s3", fleet_cloud::dynamodb_and_s3),
     ("credentials-from-ssm", credentials::from_ssm),
     ("guards-metadata", guard::guards_metadata),
     ("notices-scale-in", notices::scale_in),
     ("notices-spot-stop", notices::spot_stop),
     ("notices-told", notices::told),
+    ("release-signed-from-the-web", releases::signed_from_the_web),
+    ("release-group-by-its-ledger", releases::a_group_by_its_ledger),
+    ("release-from-s3-by-a-tag", releases::from_s3_by_a_tag),
     ("reload-touches-only-what-changed", reloads::touches_only_what_changed),
     ("reload-sockets-follow", reloads::sockets_follow),
     ("reload-supervisor-killed", reloads::supervisor_killed),

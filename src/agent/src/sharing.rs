@@ -89,14 +89,19 @@ impl Sharing {
         self.address.borrow().clone()
     }
 
+    /// The host is in a fleet: closures are shared if nobody said otherwise.
+    pub fn join(&self) {
+        if !self.in_fleet.replace(true) {
+            self.bell.notify_one();
+        }
+    }
+
     /// The host is in a fleet, whose living hosts say this; `own` is what it is called there.
     pub fn learn(&self, own: &str, members: &[Status]) {
         let place = |status: &Status| Some((status.host.clone(), status.peer.clone()?));
         let others = members.iter().filter(|status| status.host != own).filter_map(place);
         let known = (own.to_owned(), others.take(PEERS_MAX).collect());
-        if !self.in_fleet.replace(true) {
-            self.bell.notify_one();
-        }
+        self.join();
         if *self.group.borrow() != known {
             self.group.replace(known);
             self.spread();
@@ -190,6 +195,8 @@ pub async fn run(tools: Rc<Tools>) {
             tracing::info!("serves its store to its group at {address}");
             sharing.address.replace(Some(address));
             sharing.spread();
+            // The fleet's task tells the others.
+            tools.moved.notify_one();
             tools.standing.clear(SUBJECT);
             break;
         }
