@@ -18,13 +18,16 @@ mod words;
 use crate::config;
 use crate::ec2::Ec2;
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
+use control::types::ShutdownKind;
 use ledger::{Address, Engine};
 use rollout::LedgerError;
+use rollout::fleet::Group;
 use rollout::fleet::limits::LOOK_IDLE_MS;
-use rollout::fleet::{Group, Status};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio::time::timeout;
 
 pub use counted::Counted;
 pub use fence::Before;
@@ -36,6 +39,10 @@ pub use task::run;
 
 /// Until the metadata service is asked again who this host is.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a farewell may take: a question to the supervisor and two writes. Services of a host
+/// that goes down have stopped by then, and whoever waits for this waits for a power switch.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Between two looks at an engine that nobody is billed for by the request, in milliseconds.
 const IDLE_OWN_MS: u64 = 2_000;
@@ -52,8 +59,6 @@ pub struct Fleet {
     host: OnceCell<String>,
     engine: OnceCell<Counted>,
     metrics: Metrics,
-    /// The hosts of the group that live, each with what it last said.
-    members: RefCell<Vec<Status>>,
     /// The group's record as it was last seen.
     seen: RefCell<Option<Group>>,
     /// Whether the ledger has answered.
@@ -62,6 +67,8 @@ pub struct Fleet {
     leaving: RefCell<Option<String>>,
     /// Rung when it is.
     bell: Notify,
+    /// Rung when that is on the ledger.
+    left: Notify,
     /// What this host says of itself is written by one at a time.
     saying: Mutex<()>,
 }
@@ -86,11 +93,11 @@ impl Fleet {
             host: OnceCell::new(),
             engine: OnceCell::new(),
             metrics,
-            members: RefCell::default(),
             seen: RefCell::default(),
             heard: Cell::new(false),
             leaving: RefCell::default(),
             bell: Notify::new(),
+            left: Notify::new(),
             saying: Mutex::new(()),
         })
     }
@@ -142,19 +149,6 @@ impl Fleet {
         };
         self.engine.get_or_try_init(open).await
     }
-
-    /// The hosts of the group that live, each with what it last said.
-    #[must_use]
-    pub fn members(&self) -> Vec<Status> {
-        self.members.borrow().clone()
-    }
-
-    /// The group's record as this host last saw it; none before the first answer, or while there is
-    /// none.
-    #[must_use]
-    pub fn seen(&self) -> Option<Group> {
-        self.seen.borrow().clone()
-    }
 }
 
 impl Fleet {
@@ -174,6 +168,25 @@ impl Fleet {
     pub fn leave(&self, why: &str) {
         self.leaving.borrow_mut().get_or_insert_with(|| why.to_owned());
         self.bell.notify_one();
+    }
+
+    /// The last act of an agent that ends: of a host that goes down, and not to come up again, the
+    /// group is told, and that is waited for as long as nobody minds.
+    pub async fn farewell(&self, supervisor: &Supervisor) {
+        let told = async {
+            let status = supervisor.ask(async |client| client.status(None).await).await;
+            let Ok(status) = status else { return };
+            let kind = status.host.shutdown.filter(|kind| *kind != ShutdownKind::Reboot);
+            if let Some(kind) = kind {
+                self.leave(&format!("the host goes down: {kind}"));
+            }
+            if self.leaving.borrow().is_some() {
+                self.left.notified().await;
+            }
+        };
+        if timeout(FAREWELL, told).await.is_err() {
+            tracing::warn!("group {} was not told that this host leaves", self.group);
+        }
     }
 
     /// Between two looks when nothing goes on, in milliseconds.

@@ -124,6 +124,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = listener(&options)?;
     let watch = Rc::new(OnceCell::new());
+    let known = OnceCell::new();
     let started = async {
         let journal = journal::Journal::open(&options.state)?;
         let found = journal.load()?;
@@ -164,9 +165,16 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             releases: desired::Releases::new(desired::Kept::new(&options.state), &config.desired),
             boot,
         });
-        if let Some(fleet) = fleet::Fleet::new(&config.fleet, tools.ec2.clone(), metrics.clone()) {
+        // Set here alone.
+        let _ = known.set(Rc::clone(&tools));
+        let settings = match config.user_data {
+            Some(_) => userdata::kept(&config.fleet, &options.run),
+            None => config.fleet.clone(),
+        };
+        if let Some(fleet) = fleet::Fleet::new(&settings, tools.ec2.clone(), metrics.clone()) {
             // Set here first, and before any swap goes on.
             let _ = tools.fleet.set(Rc::new(fleet));
+            tools.sharing.join();
         }
         let learner = Rc::clone(&tools);
         tokio::task::spawn_local(async move { learner.balancers.learn(&learner).await });
@@ -196,7 +204,8 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             tokio::task::spawn_local(desired::run(Rc::clone(&host), app, desired));
         }
         if let Some(settings) = config.user_data {
-            let host = userdata::Host::new(Rc::clone(&agent), tools, settings, run.clone());
+            let (agent, fleet) = (Rc::clone(&agent), config.fleet);
+            let host = userdata::Host::new(agent, tools, settings, fleet, run.clone());
             tokio::task::spawn_local(userdata::run(Rc::new(host)));
         }
         Ok::<_, Box<dyn Error>>((agent, limits))
@@ -204,7 +213,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let (agent, limits) = tokio::select! {
         started = started => started?,
         _ = terminate.recv() => {
-            farewell(&watch).await;
+            farewell(&known, &watch).await;
             return Ok(());
         }
     };
@@ -216,7 +225,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         ended = control => Err(format!("the control socket: {:?}", ended.err()).into()),
         _ = terminate.recv() => {
             tracing::info!("SIGTERM: ends; swaps under way go on when it is started again");
-            farewell(&watch).await;
+            farewell(&known, &watch).await;
             Ok(())
         }
     }
@@ -249,7 +258,12 @@ fn begin_on_ec2(tools: &Rc<app::Tools>, watch: &OnceCell<Rc<Watch>>) {
 }
 
 /// What is left to be done for others before this process ends.
-async fn farewell(watch: &OnceCell<Rc<Watch>>) {
+async fn farewell(known: &OnceCell<Rc<app::Tools>>, watch: &OnceCell<Rc<Watch>>) {
+    if let Some(tools) = known.get()
+        && let Some(fleet) = tools.fleet()
+    {
+        fleet.farewell(&tools.supervisor).await;
+    }
     if let Some(watch) = watch.get() {
         watch.farewell().await;
     }

@@ -107,6 +107,9 @@ impl Watch {
             }
             Effect::Heartbeat(hook) => self.heartbeat(&hook).await,
             Effect::Shutdown { kind, within } => {
+                if let Some(fleet) = self.tools.fleet() {
+                    fleet.leave(&format!("EC2 takes this instance away: {kind}"));
+                }
                 let asked = supervisor
                     .ask(async |client| match within {
                         Some(within) => client.shutdown_within(kind, within).await,

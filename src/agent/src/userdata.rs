@@ -9,12 +9,14 @@
 //! after that.
 
 mod files;
+mod join;
 mod lifetime;
 mod purpose;
 mod release;
 
 use crate::agent::Agent;
 use crate::app::Tools;
+use crate::config::fleet::Fleet;
 use crate::config::user_data::UserData as Settings;
 use control::agent::Level;
 use std::cell::{Cell, RefCell};
@@ -26,6 +28,7 @@ use tokio::time::sleep;
 use userdata::{DOCUMENT_BYTES_MAX, Problem, UserData};
 
 pub use files::{CACHES_FILE, Lent};
+pub use join::kept;
 
 /// The subject in `rollinit status`, and the label of the document in messages.
 pub const SUBJECT: &str = "user-data";
@@ -55,6 +58,8 @@ pub struct Host {
     agent: Rc<Agent>,
     tools: Rc<Tools>,
     settings: Settings,
+    /// What agent.toml says about the fleet.
+    fleet: Fleet,
     /// The run directory.
     run: PathBuf,
     /// How often it was tried.
@@ -67,9 +72,15 @@ pub struct Host {
 impl Host {
     /// This host.
     #[must_use]
-    pub fn new(agent: Rc<Agent>, tools: Rc<Tools>, settings: Settings, run: PathBuf) -> Self {
+    pub fn new(
+        agent: Rc<Agent>,
+        tools: Rc<Tools>,
+        settings: Settings,
+        fleet: Fleet,
+        run: PathBuf,
+    ) -> Self {
         let (tries, has_lifetime, said) = Default::default();
-        Self { agent, tools, settings, run, tries, has_lifetime, said }
+        Self { agent, tools, settings, fleet, run, tries, has_lifetime, said }
     }
 }
 
@@ -102,6 +113,7 @@ async fn once(host: &Rc<Host>) -> Result<String, Trouble> {
     let run = host.run.clone();
     let lent = Lent::of(&document);
     blocking(move || files::keep(&run, &bytes, &lent)).await?;
+    join::join(host, &document)?;
     if let Some(lifetime_ms) = document.lifetime_ms
         && !host.has_lifetime.replace(true)
     {

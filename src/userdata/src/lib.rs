@@ -38,6 +38,9 @@ pub const PERSONS_MAX: usize = 32;
 /// A group's name in bytes: it names a record in ledgers that allow 64 and more.
 pub const GROUP_BYTES_MAX: usize = 64;
 
+/// A ledger's address in bytes.
+pub const LEDGER_BYTES_MAX: usize = 1024;
+
 /// The shortest lifetime in milliseconds: below, a host is gone before anybody can look at it.
 pub const LIFETIME_MS_MIN: u64 = 60_000;
 
@@ -53,6 +56,8 @@ pub struct UserData {
     pub keys: Vec<String>,
     /// The group that this host is a member of.
     pub group: Option<String>,
+    /// The ledger that keeps the group's records; its address is the agent's to read.
+    pub ledger: Option<String>,
     /// Variables that every app gets, unless its definition says otherwise.
     pub environment: BTreeMap<String, String>,
     /// Who has to sign the releases that apps name; none: nobody has to.

@@ -3,8 +3,8 @@
 use crate::secret;
 use crate::signers;
 use crate::{
-    APPS_MAX, AppWish, CACHES_MAX, Closure, DOCUMENT_BYTES_MAX, GROUP_BYTES_MAX, LIFETIME_MS_MIN,
-    Purpose, Run, STORE, Then, UserData, VERSION, path_fault,
+    APPS_MAX, AppWish, CACHES_MAX, Closure, DOCUMENT_BYTES_MAX, GROUP_BYTES_MAX, LEDGER_BYTES_MAX,
+    LIFETIME_MS_MIN, Purpose, Run, STORE, Then, UserData, VERSION, path_fault,
 };
 use service::definition::document::{self, Fault, File, Section, Written, duration, strings, word};
 use service::limits::{APP_NAME_BYTES_MAX, ARGUMENTS_MAX};
@@ -88,12 +88,13 @@ fn document(file: &mut File, mut root: Section) -> UserData {
     let caches = checked(file, &mut root, "caches", cache_fault);
     let keys = checked(file, &mut root, "keys", key_fault);
     let group = group(file, &mut root);
+    let ledger = ledger(file, &mut root);
     let environment = environment(file, &mut root);
     let lifetime_ms = lifetime(file, &mut root);
     let signers = signers::signers(file, &mut root);
     let purpose = purpose(file, &mut root);
     root.finish(file);
-    UserData { caches, keys, group, signers, environment, purpose, lifetime_ms }
+    UserData { caches, keys, group, ledger, signers, environment, purpose, lifetime_ms }
 }
 
 fn version(file: &mut File, root: &mut Section) {
@@ -163,6 +164,20 @@ fn group(file: &mut File, root: &mut Section) -> Option<String> {
         return None;
     }
     Some(group.into_inner())
+}
+
+fn ledger(file: &mut File, root: &mut Section) -> Option<String> {
+    let cure =
+        "write ledger = \"dynamodb://TABLE\", \"s3://BUCKET/PREFIX\" or \"etcds://HOST:2379\"";
+    let ledger = root.value::<String>(file, "ledger", cure)?;
+    let text = ledger.get_ref();
+    let is_plain =
+        text.len() <= LEDGER_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_plain || !text.contains("://") {
+        file.fault(&ledger.span(), Fault::new(format!("{text:?} is no ledger"), cure));
+        return None;
+    }
+    Some(ledger.into_inner())
 }
 
 /// The variables, none of which is a secret.

@@ -38,6 +38,7 @@ fn a_whole_document() {
          caches = ['https://cache.example.org/a', 'http://10.0.0.9:8080']\n\
          keys = ['{KEY}']\n\
          group = 'web'\n\
+         ledger = 'dynamodb://rollinit?region=eu-west-1'\n\
          environment = {{ PHX_HOST = 'shop.example.org' }}\n\
          lifetime = '8h'\n\
          signers = ['alice {PERSON} laptop', 'bob {OTHER}']\n\
@@ -60,6 +61,7 @@ fn a_whole_document() {
     assert_eq!(document.caches.len(), 2);
     assert_eq!(document.keys, [KEY]);
     assert_eq!(document.group.as_deref(), Some("web"));
+    assert_eq!(document.ledger.as_deref(), Some("dynamodb://rollinit?region=eu-west-1"));
     assert_eq!(document.environment["PHX_HOST"], "shop.example.org");
     assert_eq!(document.lifetime_ms, Some(8 * 3_600_000));
     let signers = document.signers.expect("signers");
@@ -131,6 +133,8 @@ fn wrong_values() {
         ("caches = ['https://x?a=b']", "2:11", "a host and a path"),
         ("keys = ['cache:abc']", "2:9", "trusted-public-keys"),
         ("group = 'a b'", "2:9", "cannot name a group"),
+        ("ledger = 'web'", "2:10", "is no ledger"),
+        ("ledger = 'etcd://a b'", "2:10", "is no ledger"),
         ("lifetime = '5s'", "2:12", "below a minute"),
         ("lifetime = 'soon'", "2:12", "soon"),
         ("environment = { A = 5 }", "2:21", "not a string"),

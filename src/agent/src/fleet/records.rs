@@ -73,6 +73,7 @@ impl Fleet {
     pub(super) async fn say(&self, status: Status) {
         let _turn = self.saying.lock().await;
         match self.try_say(&status).await {
+            Ok(Cas::Applied(_)) if status.leaves() => self.left.notify_one(),
             Ok(Cas::Applied(_)) => {}
             Ok(Cas::Lost) => tracing::warn!("another host calls itself {} too", status.host),
             Ok(Cas::Unknown(why)) => tracing::warn!("what this host says of itself: {why}"),

@@ -51,6 +51,8 @@ struct Task {
     fetches: BTreeMap<String, Cancel>,
     leaving: bool,
     words: words::Words,
+    /// Where the others were told that this host serves its store.
+    peer: Option<String>,
 }
 
 /// For the life of the agent.
@@ -74,7 +76,9 @@ pub async fn run(fleet: Rc<Fleet>, agent: Rc<Agent>, tools: Rc<Tools>, run: Path
         fetches: BTreeMap::new(),
         leaving: false,
         words: words::Words::default(),
+        peer: None,
     };
+    task.tools.sharing.join();
     loop {
         task.look_around();
         task.tell_people();
@@ -109,6 +113,11 @@ impl Task {
             self.told.insert(local.app.clone(), local.clone());
             self.step(Event::Local(local));
         }
+        if self.peer != self.tools.sharing.address()
+            && let Some(said) = self.member.said().cloned()
+        {
+            self.say(said);
+        }
         let leaving = self.fleet.leaving.borrow().clone();
         if let Some(why) = leaving
             && !std::mem::replace(&mut self.leaving, true)
@@ -125,12 +134,18 @@ impl Task {
         });
     }
 
+    fn say(&mut self, mut status: Status) {
+        self.peer = self.tools.sharing.address();
+        status.peer.clone_from(&self.peer);
+        let fleet = Rc::clone(&self.fleet);
+        tokio::task::spawn_local(async move { fleet.say(status).await });
+    }
+
     fn take(&mut self, answer: Answer) {
         match answer {
             Answer::Event(event) => self.step(event),
             Answer::Looked(group, statuses) => {
                 let members = self.roll.call(now(), &self.host, statuses);
-                self.fleet.members.replace(members.clone());
                 self.fleet.seen.replace(group.as_ref().map(|(group, _)| group.clone()));
                 self.fleet.heard.set(true);
                 self.tools.sharing.learn(&self.host, &members);
@@ -154,6 +169,7 @@ impl Task {
     }
 
     fn step(&mut self, event: Event) {
+        let wrote = matches!(&event, Event::Wrote(Cas::Applied(_)));
         match &event {
             Event::LookFailed(why) | Event::WriteFailed(why) => self.words.away(why),
             Event::Wrote(Cas::Unknown(why)) => self.words.away(why),
@@ -162,6 +178,10 @@ impl Task {
         }
         for effect in self.member.step(now(), event) {
             self.carry_out(effect);
+        }
+        let slot = self.member.group().and_then(|group| group.holder(&self.host));
+        if wrote && slot.is_some_and(|slot| slot.leaves) {
+            self.fleet.left.notify_one();
         }
     }
 
@@ -177,11 +197,7 @@ impl Task {
                     Err(error) => Event::WriteFailed(error.to_string()),
                 })
             }),
-            Effect::Say(mut status) => {
-                status.peer = self.tools.sharing.address();
-                let fleet = Rc::clone(&self.fleet);
-                tokio::task::spawn_local(async move { fleet.say(status).await });
-            }
+            Effect::Say(status) => self.say(status),
             Effect::Prefetch { app, path } => self.prefetch(app, path),
             Effect::Swap { app, path, id, force, .. } => {
                 self.over.remove(&app);

@@ -1,6 +1,6 @@
 //! What a host is for, done.
 
-use super::{Host, Trouble, all, blocking, files, release};
+use super::{Host, Trouble, all, blocking, files, join, release};
 use control::agent::{OutcomeKind, SYSTEM};
 use control::types::{Reload, ServiceState, ServiceStatus, ShutdownKind};
 use rollout::{Failure, RootRole};
@@ -95,6 +95,9 @@ async fn app(
     let generation = host.tools.closures.profile(name).await.map_err(of_store)?;
     if let Some(generation) = generation {
         return Ok(format!("{name} has a generation and keeps {}", generation.path));
+    }
+    if join::installs(host, name).await? {
+        return Ok(format!("{name} gets what its group runs"));
     }
     let path = release::resolve(host, name, &wish.closure).await?;
     swap(host, name, &path).await

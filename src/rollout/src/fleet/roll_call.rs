@@ -11,7 +11,7 @@
 //! silent.
 
 use super::limits::SILENT_MS;
-use super::status::{AppWord, Status};
+use super::status::Status;
 use crate::Now;
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ impl RollCall {
                 *seen = new;
             }
             let is_own = status.host == own;
-            if is_own || !(seen.is_terminated || seen.is_silent(now, SILENT_MS) || leaves(&status))
+            if is_own || !(seen.is_terminated || seen.is_silent(now, SILENT_MS) || status.leaves())
             {
                 living.push(status);
             }
@@ -70,13 +70,9 @@ impl Seen {
     }
 }
 
-fn leaves(status: &Status) -> bool {
-    status.apps.values().any(|app| app.word == AppWord::Leaves)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::status::AppStatus;
+    use super::super::status::{AppStatus, AppWord};
     use super::*;
 
     fn at(seconds: u64) -> Now {

@@ -55,6 +55,12 @@ impl Status {
         Ok(bytes)
     }
 
+    /// Whether the host said that it leaves the group.
+    #[must_use]
+    pub fn leaves(&self) -> bool {
+        self.apps.values().any(|app| app.word == AppWord::Leaves)
+    }
+
     /// Whether the host has been silent for so long that it counts as gone, by both hosts' wall
     /// clocks: for people and for who looks once. Nothing is decided by it; see
     /// [`RollCall`](super::RollCall).
