@@ -12,7 +12,7 @@ let
       passes = 3;
       # A gate that a busy machine keeps waiting is no bad release.
       timeout = "5s";
-      deadline = "30s";
+      deadline = "15s";
     };
     restart = { backoffMin = "200ms"; backoffMax = "5s"; };
     swap = { drain = "10s"; watch = "0s"; bake = "1s"; migrateLease = "20s"; } // swap;
@@ -27,6 +27,16 @@ in
   rollinit.agent = {
     caches = [ "http://10.77.0.1:8080" ];
     keys = [ (builtins.readFile "${pkgs.rollinit-test-apps}/cache-key") ];
+  };
+  rollinit.agent.settings.fleet = {
+    group = "prod";
+    ledger = "etcd://10.77.0.1:2379,10.77.0.1:2389,10.77.0.1:2399/rollinit";
+  };
+  rollinit.agent.settings.balancer.shop = {
+    kind = "haproxy";
+    app = "shop";
+    sockets = [ "10.77.0.1:9999" ];
+    backends = [ "shop" ];
   };
   rollinit.image.freeMiB = 256;
   rollinit.apps = {
