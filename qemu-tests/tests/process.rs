@@ -35,7 +35,7 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-const TESTS: [Test; 68] = [
+const TESTS: &[Test] = &[
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -113,5 +113,5 @@ fn main() -> ExitCode {
     let trial = |(name, test): Test| {
         Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
     };
-    libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect()).exit_code()
+    libtest_mimic::run(&arguments, TESTS.iter().copied().map(trial).collect()).exit_code()
 }
