@@ -6,6 +6,7 @@
 mod arguments;
 mod change;
 mod locks;
+mod paint;
 mod paths;
 pub mod place;
 mod probe;

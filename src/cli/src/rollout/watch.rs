@@ -3,6 +3,7 @@
 //! Who watches has no part in the rollout: Ctrl-C, a closed terminal or a ledger that is away
 //! leave it as it is. While the ledger gives no answer, what was seen last stays on the screen.
 
+use super::paint::{self, Paint};
 use super::place::Fleet;
 use super::table;
 use super::view::{self, AppView, HostView, Read, State, View};
@@ -18,12 +19,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Between two looks when nothing goes on: somebody sits in front of it.
 const LOOK_QUIET: Duration = Duration::from_secs(3);
-
-/// Rows of a terminal that does not say how many it has.
-const LINES_DEFAULT: usize = 24;
-
-/// Hosts that are shown on the smallest terminal.
-const ROWS_MIN: usize = 3;
 
 /// How a rollout that was waited for ended. The form with `--json`.
 #[derive(Debug, Serialize)]
@@ -135,16 +130,14 @@ struct Watcher<'a> {
     app: Option<&'a str>,
     screen: &'a mut Screen,
     view: Option<View>,
-    /// Lines on the terminal that are written anew.
-    lines: usize,
-    text: String,
+    paint: Paint,
     trouble: Option<String>,
 }
 
 impl<'a> Watcher<'a> {
     fn new(fleet: &'a Fleet, app: Option<&'a str>, screen: &'a mut Screen) -> Watcher<'a> {
         let (view, trouble) = (None, None);
-        Watcher { fleet, app, screen, view, lines: 0, text: String::new(), trouble }
+        Watcher { fleet, app, screen, view, paint: Paint::default(), trouble }
     }
 
     /// Shows what changes until `is_over` says so; none if that was Ctrl-C.
@@ -196,27 +189,14 @@ impl<'a> Watcher<'a> {
                 self.screen.json(&view)?;
             }
         } else if self.screen.moves_cursor {
-            let text = fitting(self.screen, &view, now_ms);
-            self.redraw(text)?;
+            let text = paint::fitting(self.screen, &view, paint::lines(), now_ms);
+            self.screen.text(&self.paint.over(text, self.screen.width))?;
         } else {
             let text = news(self.screen, self.view.as_ref(), &view, now_ms);
             self.screen.text(&text)?;
         }
         self.view = Some(view);
         self.screen.flush()?;
-        Ok(())
-    }
-
-    /// Moves up over what was written last, and writes it anew.
-    fn redraw(&mut self, text: String) -> Result<(), Failure> {
-        if text != self.text {
-            if self.lines > 0 {
-                self.screen.text(&format!("\x1b[{}A\r\x1b[J", self.lines))?;
-            }
-            self.screen.text(&text)?;
-            self.lines = text.lines().count();
-            self.text = text;
-        }
         Ok(())
     }
 
@@ -230,8 +210,11 @@ impl<'a> Watcher<'a> {
         if self.screen.json {
             self.screen.json(&TroubleJson { trouble: &failure.message })?;
         } else if self.screen.moves_cursor {
-            let seen = self.view.as_ref().map(|view| fitting(self.screen, view, now_ms()));
-            self.redraw(format!("{}{line}", seen.unwrap_or_default()))?;
+            let lines = paint::lines().saturating_sub(line.lines().count());
+            let seen = self.view.as_ref();
+            let seen = seen.map(|view| paint::fitting(self.screen, view, lines, now_ms()));
+            let text = format!("{}{line}", seen.unwrap_or_default());
+            self.screen.text(&self.paint.over(text, self.screen.width))?;
         } else {
             self.screen.text(&line)?;
         }
@@ -285,21 +268,6 @@ fn still(view: &View) -> View {
         }
     }
     view
-}
-
-/// The screen with as many hosts as fit on the terminal.
-fn fitting(screen: &Screen, view: &View, now_ms: u64) -> String {
-    let lines = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok());
-    let lines: usize = lines.unwrap_or(LINES_DEFAULT);
-    let most = view.apps.iter().map(|app| app.hosts.len()).max().unwrap_or(0);
-    let mut rows = most;
-    loop {
-        let text = table::draw(screen, view, Some(rows), now_ms);
-        if rows <= ROWS_MIN || text.lines().count() < lines {
-            return text;
-        }
-        rows -= 1;
-    }
 }
 
 /// Lines for what changed, where lines are only appended.
