@@ -1,4 +1,4 @@
-# All modules of a system that rollinit boots. services.nix, apps.nix, agent.nix and cloud.nix add only
+# All modules of a system that rollinit boots. Those from services.nix to metrics.nix add only
 # rollinit's options and can join a NixOS configuration; the others carry NixOS's own option names in
 # a smaller subset.
 [
@@ -7,6 +7,9 @@
   ./apps.nix
   ./agent.nix
   ./cloud.nix
+  ./fleet.nix
+  ./peers.nix
+  ./metrics.nix
   ./user-data.nix
   ./etc.nix
   ./users.nix

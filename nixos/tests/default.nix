@@ -247,6 +247,13 @@ in
         hooks = { after-switch = [ "\${closure}/bin/smoke" ]; on-rollback = [ "/bin/page" ]; };
       };
     };
+    appOfTwoPorts = {
+      actual = fromTOML (fileOf "shop" (system (shop {
+        ports = [ 4000 4001 ];
+        health.http = "/up";
+      })));
+      expected.app = { ports = [ 4000 4001 ]; health.http.path = "/up"; };
+    };
     servicesMayWaitForApps = {
       actual = builtins.isString (system {
         imports = [ storefront (web { after = [ "shop" ]; }) ];
@@ -300,6 +307,21 @@ in
           false
         ];
       };
+    # A member of a group needs no app for an agent; what is not said is left to user-data.
+    fleet = {
+      actual = map (settings: (fromTOML (system {
+        rollinit.fleet = { enable = true; } // settings;
+      }).environment.etc."rollinit/agent.toml".text).fleet or { }) [
+        { }
+        { ledger = "etcd://10.0.0.5:2379/shop"; }
+        { ledger = "s3://bucket/prefix"; group = "prod"; host = "web-1"; }
+      ];
+      expected = [
+        { }
+        { ledger = "etcd://10.0.0.5:2379/shop"; }
+        { ledger = "s3://bucket/prefix"; group = "prod"; host = "web-1"; }
+      ];
+    };
     # An instance needs no app for an agent, and an empty section says that it is one.
     cloud = {
       actual = map (settings: (fromTOML (system {
@@ -324,6 +346,39 @@ in
         }
       ];
     };
+    # What is not said is not written, so that the defaults are the agent's own.
+    peersAndMetrics =
+      let
+        sections = settings:
+          let
+            text = (system (settings // { rollinit = settings.rollinit // { agent.enable = true; }; }))
+              .environment.etc."rollinit/agent.toml".text;
+            all = fromTOML text;
+          in
+          map (name: all.${name} or { }) [ "peers" "metrics" "webhook" ];
+      in
+      {
+        actual = map sections [
+          { rollinit = { }; }
+          {
+            rollinit = {
+              peers = { hosts = [ "10.0.0.7:7465" ]; open = true; bytesPerSecond = 1000000; };
+              metrics.listen = "[::]:9465";
+              webhook = { urlFile = "/run/secrets/hook"; tokenFile = "/run/secrets/token"; };
+            };
+          }
+          { rollinit.peers.enable = false; }
+        ];
+        expected = [
+          [ { } { } { } ]
+          [
+            { hosts = [ "10.0.0.7:7465" ]; open = true; bytes-per-second = 1000000; }
+            { listen = "[::]:9465"; }
+            { url-file = "/run/secrets/hook"; token-file = "/run/secrets/token"; }
+          ]
+          [ { enable = false; } { } { } ]
+        ];
+      };
     noAgentWithoutApps = {
       actual = (system { }).environment.etc ? "rollinit/agent.toml";
       expected = false;
@@ -567,6 +622,21 @@ in
     appHealthOfUnknownSocket = failing
       "rollinit.apps.shop.health.tcp.listen: there is no TCP socket \"web\"; there are: http"
       (shop { listen.http = 80; health.tcp.listen = "web"; });
+    appPortsOfOne = failing
+      "rollinit.apps.shop.ports: two different ports are needed, one for each side, as in"
+      (shop { ports = [ 4000 4000 ]; });
+    appPortsAndSockets = failing
+      "rollinit.apps.shop.listen: an app with ports binds them itself and is given no sockets"
+      (shop { ports = [ 4000 4001 ]; listen.http = 80; });
+    appPortsByOverlap = failing
+      "rollinit.apps.shop.swap.strategy: an app with ports is swapped by \"ports\" alone"
+      (shop { ports = [ 4000 4001 ]; swap.strategy = "restart"; });
+    appPortsWithoutPorts = failing
+      "rollinit.apps.shop.swap.strategy: it needs a port for each side; set rollinit.apps.shop.ports"
+      (shop { swap.strategy = "ports"; });
+    appPortsAndPort = failing
+      "rollinit.apps.shop.environment.PORT: it is set to the port of each side; leave it out"
+      (shop { ports = [ 4000 4001 ]; environment.PORT = "80"; });
     appOverlapWithoutSocket = failing
       "rollinit.apps.shop.swap.strategy: overlap needs a TCP socket of the host's; add "
       (shop { swap.strategy = "overlap"; });

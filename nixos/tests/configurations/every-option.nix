@@ -80,6 +80,25 @@
     metadata = "http://169.254.169.254";
     notices = { spot = "power-off"; rebalance = "tell"; scaleIn = "tell"; poll = "10s"; };
   };
+  rollinit.fleet = {
+    enable = true;
+    ledger = "dynamodb://rollinit?region=eu-central-1";
+    group = "prod";
+    host = "web-1";
+  };
+  rollinit.peers = {
+    enable = true;
+    listen = "[::]:7465";
+    advertise = "10.0.0.5:7465";
+    hosts = [ "10.0.0.7:7465" ];
+    open = true;
+    bytesPerSecond = 50000000;
+  };
+  rollinit.metrics.listen = "127.0.0.1:9465";
+  rollinit.webhook = {
+    url = "https://events.example.org/rollinit";
+    tokenFile = "/run/secrets/webhook-token";
+  };
   rollinit.apps.shop = {
     closure = pkgs.busybox;
     exec = [ "\${closure}/bin/sh" "-c" "exec sleep infinity" ];
@@ -137,6 +156,11 @@
     listen.local = "unix:/run/asked.sock";
     health.notify.deadline = "10s";
     swap.strategy = "restart";
+  };
+  rollinit.apps.binding = {
+    ports = [ 4000 4001 ];
+    health.http = "/up";
+    swap = { strategy = "ports"; drain = "30s"; };
   };
   rollinit.apps.connected = {
     closure = pkgs.busybox;
