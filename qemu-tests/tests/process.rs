@@ -101,6 +101,7 @@ const TESTS: &[Test] = &[
     ("reload-supervisor-killed", reloads::supervisor_killed),
     ("user-data-zero-touch", user_data::zero_touch),
     ("user-data-release-url", user_data::release_url),
+    ("user-data-signed-release", user_data::signed_release),
     ("user-data-one-program", user_data::one_program),
     ("user-data-lifetime", user_data::lifetime),
     ("roles", control::roles),

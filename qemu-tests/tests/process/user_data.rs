@@ -1,6 +1,7 @@
 //! Zero touch without a VM: a host that knows no app and no cache reads a document and becomes what
 //! that says.
 
+use super::releases::{Desk, Web, until_notice};
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, AppHost, Release};
 use qemu_tests::contained::{Contained, Place};
@@ -142,9 +143,32 @@ pub fn release_url() -> Result<()> {
     });
     blank.give(&blank.app(&format!("release = \"{url}\"")))?;
     blank.start()?;
-    blank.until_notice(&["stable.toml", "status 404"])?;
+    blank.until_notice(&["there is no release at", "stable.toml"])?;
     blank.until_notice(&["release of", "api", "this app's release"])?;
     blank.until_serves("web-2")
+}
+
+/// Proof: user-data that names who has to sign. A document that nobody signed is refused by name;
+/// one that both signed serves on a host that knew no app, and so does the next one.
+pub fn signed_release() -> Result<()> {
+    let mut blank = Blank::prepare()?;
+    let web = Web::start()?;
+    blank.start()?;
+    let desk = Desk::new(&blank.host)?;
+    let signers = std::fs::read_to_string(desk.at("signers"))?;
+    let signers: Vec<&str> = signers.lines().collect();
+    let signers = serde_json::to_string(&signers)?;
+    let app = blank.app(&format!("release = \"{}\"", web.url()));
+    blank.give(&format!("signers = {signers}\nthreshold = 2\n{app}"))?;
+    web.put(format!("path = \"{}\"\n", blank.second).into_bytes());
+    until_notice(&blank.host, &["the release is not signed, and 2 of alice, bob"])?;
+    let both = ["alice", "bob"];
+    web.put(desk.release(&blank.second, "shop", 1, &[], &both)?);
+    blank.host.kill_agent()?; // rather than wait for the next look
+    blank.until_serves("web-2")?;
+    web.put(desk.release(&blank.host.first, "shop", 2, &[], &both)?);
+    blank.host.kill_agent()?;
+    blank.until_serves("web-1")
 }
 
 fn answer(body: &str) -> String {
