@@ -577,6 +577,33 @@ fn each_error_is_in_the_page() {
     }
 }
 
+/// The user-data of docs/terraform is what a host takes, and its ledger is an address.
+#[test]
+fn the_example_on_aws() {
+    let mut text = include_str!("../../../docs/terraform/user-data.toml.tftpl").to_owned();
+    let key = "cache-1:mB9FSh9qf2dCimDSUo8Zy7bkq5CX+/rkCWyvRCYg3Fs=";
+    for (name, value) in [
+        ("group", "prod"),
+        ("ledger", "dynamodb://prod-rollinit"),
+        ("cache", "https://prod-cache-1.s3.eu-central-1.amazonaws.com"),
+        ("cache_key", key),
+        ("first_release", NEW),
+    ] {
+        let place = format!("${{{name}}}");
+        assert!(text.contains(&place), "{name}");
+        text = text.replace(&place, value);
+    }
+    assert!(!text.contains("${"), "{text}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("user-data.toml");
+    std::fs::write(&file, &text).unwrap();
+    let checked = rollinit(&["user-data", "check", file.to_str().unwrap()]).output().unwrap();
+    let ended = Ended::of(checked);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.contains(NEW) && ended.out.contains("group prod"), "{ended:?}");
+    assert!("dynamodb://prod-rollinit".parse::<Address>().is_ok());
+}
+
 #[test]
 fn helps() {
     for (name, arguments) in [
