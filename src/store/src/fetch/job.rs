@@ -288,7 +288,11 @@ impl Job {
             Err(fault) => {
                 let is_away = matches!(fault, Fault::Unreachable { .. } | Fault::Truncated { .. });
                 let blame = if is_away { Blame::Away } else { Blame::Lied };
-                peers.blame(asked, blame, &fault.to_string());
+                let why = match fault {
+                    Fault::Unreachable { last, .. } => format!("its NAR did not come: {last}"),
+                    fault => fault.to_string(),
+                };
+                peers.blame(asked, blame, &why);
                 Ok(None)
             }
         }

@@ -290,7 +290,7 @@ async fn a_peer_that_stops_in_the_middle() {
         let bad = Bad::new().await;
         bad.bad.fail(&bad.folder.narinfo(&large()).url, fault.clone());
         let why = bad.fetch().await.unwrap_or_else(|| panic!("{fault:?}: it is left out"));
-        assert!(why.contains("gave nothing"), "{fault:?}: {why}");
+        assert!(why.contains("did not come"), "{fault:?}: {why}");
     }
 }
 
