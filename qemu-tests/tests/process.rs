@@ -12,6 +12,7 @@ mod process {
     pub mod ends;
     pub mod fleet;
     pub mod fleet_cloud;
+    pub mod fleet_hands;
     pub mod guard;
     pub mod notices;
     pub mod peers;
@@ -27,8 +28,8 @@ mod process {
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use process::{
-    agent_control, balancers, control, credentials, deaths, ends, fleet, fleet_cloud, guard,
-    notices, peers, ports, releases, reloads, services, sides, swaps, user_data,
+    agent_control, balancers, control, credentials, deaths, ends, fleet, fleet_cloud, fleet_hands,
+    guard, notices, peers, ports, releases, reloads, services, sides, swaps, user_data,
 };
 use std::process::ExitCode;
 
@@ -87,6 +88,8 @@ const TESTS: &[Test] = &[
     ("agent-roles", agent_control::roles),
     ("agent-foreign-client", agent_control::foreign_client),
     ("fleet-rolls-and-stops", fleet::rolls_and_stops),
+    ("fleet-struck-in-the-middle", fleet::struck_in_the_middle),
+    ("fleet-by-hand", fleet_hands::by_hand),
     ("fleet-on-dynamodb-and-s3", fleet_cloud::dynamodb_and_s3),
     ("credentials-from-ssm", credentials::from_ssm),
     ("guards-metadata", guard::guards_metadata),

@@ -116,13 +116,13 @@ impl Haproxy {
         for backend in self.backends() {
             let command = format!("show servers state {backend}");
             let (states, own) = ask(socket, &command).await?;
-            let (stats, _) = ask(socket, &format!("show stat {backend} 4 -1")).await?;
             let strange = |error: answer::Strange| {
-                let cure = "write the name of a backend as HAProxy's configuration has it, and \
-                            `level admin` at its `stats socket`";
                 let reason = format!("HAProxy at {socket}, backend {backend}: {error}");
-                Unasked::Trouble(Trouble::Lasting(reason, cure.to_owned()))
+                Unasked::Trouble(Trouble::Lasting(reason, error.cure().to_owned()))
             };
+            // By its number: a frontend may have the same name, and would answer first.
+            let number = answer::backend_number(&states).map_err(strange)?;
+            let (stats, _) = ask(socket, &format!("show stat {number} 4 -1")).await?;
             let servers = answer::servers(&states, &stats).map_err(strange)?;
             let is_mine = self.mine(&backend, own, scope);
             let mine: Vec<&Server> = servers.iter().filter(|one| is_mine(one)).collect();

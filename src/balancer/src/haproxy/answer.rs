@@ -50,6 +50,35 @@ pub enum Strange {
     Without(&'static str),
 }
 
+impl Strange {
+    /// What to do about it.
+    #[must_use]
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => {
+                "write the name of a backend as HAProxy's configuration has it, and `level admin` \
+                 at its `stats socket`"
+            }
+            Self::Without(_) => "take HAProxy 2.4 or newer, and give the backend a server",
+        }
+    }
+}
+
+/// The number of the backend that `show servers state` tells of.
+///
+/// # Errors
+/// [`Strange`] has HAProxy's own words; a backend without servers has none.
+pub fn backend_number(states: &str) -> Result<u32, Strange> {
+    let states = state_rows(states)?;
+    let number = states.first().and_then(|row| row.get("be_id")?.parse().ok());
+    number.ok_or(Strange::Without("a server in that backend"))
+}
+
+/// The table of `show servers state`: its first line is the format's version.
+fn state_rows(states: &str) -> Result<Vec<Row>, Strange> {
+    rows(states.trim_start().strip_prefix("1\n").unwrap_or(states), ' ')
+}
+
 /// The servers of a backend, by both answers about it.
 ///
 /// # Errors
@@ -58,9 +87,7 @@ pub fn servers(states: &str, stats: &str) -> Result<Vec<Server>, Strange> {
     let stats = rows(stats, ',')?;
     let by_name: BTreeMap<&str, &Row> =
         stats.iter().filter_map(|row| Some((row.get("svname")?, row))).collect();
-    // The first line of the state file's format is its version.
-    let states = rows(states.trim_start().strip_prefix("1\n").unwrap_or(states), ' ')?;
-    states
+    state_rows(states)?
         .iter()
         .map(|row| {
             let name = row.get("srv_name").ok_or(Strange::Without("srv_name"))?;

@@ -38,6 +38,9 @@ fn a_refusal_keeps_its_words_and_a_hole_is_named() {
     let hole = servers(STATES, "# pxname,svname,scur\nweb,n1,0\n").expect_err("no status");
     assert_eq!(hole, Strange::Without("status"));
     assert_eq!(servers("1\n# srv_name srv_admin_state\n", "# svname\n"), Ok(Vec::new()));
+    assert_eq!(backend_number(STATES), Ok(3));
+    let empty = backend_number("1\n# be_id be_name\n").expect_err("no servers");
+    assert!(empty.cure().contains("a server"), "{empty}");
 }
 
 /// Whatever comes, it is an answer or a refusal.
