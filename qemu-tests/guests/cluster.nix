@@ -28,19 +28,20 @@ in
     caches = [ "http://10.77.0.1:8080" ];
     keys = [ (builtins.readFile "${pkgs.rollinit-test-apps}/cache-key") ];
   };
-  rollinit.agent.settings.fleet = {
-    group = "prod";
-    ledger = "etcd://10.77.0.1:2379,10.77.0.1:2389,10.77.0.1:2399/rollinit";
-  };
-  rollinit.agent.settings.balancer.shop = {
-    kind = "haproxy";
-    app = "shop";
-    sockets = [ "10.77.0.1:9999" ];
-    backends = [ "shop" ];
-  };
+  # The app that stops before its successor starts, and the one whose sides are two servers.
+  rollinit.agent.settings.balancer = builtins.listToAttrs (map (name: {
+    inherit name;
+    value = {
+      kind = "haproxy";
+      app = name;
+      sockets = [ "10.77.0.1:9999" ];
+      backends = [ name ];
+    };
+  }) [ "shop" "api" ]);
   rollinit.image.freeMiB = 256;
   rollinit.apps = {
     web = app { listen.http = 8080; } { strategy = "overlap"; };
     shop = app { listen.http = 8081; } { strategy = "restart"; };
+    api = app { ports = [ 4000 4001 ]; } { strategy = "ports"; };
   };
 }

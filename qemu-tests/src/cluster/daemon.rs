@@ -37,7 +37,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The program is missing: `cargo xtask setup` installs it.
-    pub(super) fn start(folder: &Path, name: &str, command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(folder: &Path, name: &str, command: &mut Command) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("write {}", log.display()))?;
         // It goes with the thread that it is started by, also when nobody is left to kill it.
@@ -58,7 +58,7 @@ impl Daemon {
     ///
     /// # Errors
     /// It does not in time; the text has the log's end.
-    pub(super) fn until<T>(&self, mut answers: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) fn until<T>(&self, mut answers: impl FnMut() -> Result<T>) -> Result<T> {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let error = match answers() {

@@ -46,7 +46,7 @@ pub(super) fn metadata_file(folder: &Path, number: u8) -> PathBuf {
 /// Serves the metadata of all hosts, each of which is told its own.
 pub(super) fn metadata(folder: &Path, ids: &[String], ledger: &str) -> Result<imds::Server> {
     for (number, id) in (1..).zip(ids) {
-        let user_data = format!("rollinit = 1\ngroup = '{GROUP}'\n# {ledger}\n");
+        let user_data = format!("rollinit = 1\ngroup = '{GROUP}'\nledger = '{ledger}'\n");
         let instance = Instance {
             id: id.clone(),
             address: cable(number).address.to_string(),

@@ -4,7 +4,7 @@
 //! DHCP, the metadata service, etcd, HAProxy, the cache, QEMU's ends of the cables, and the load.
 //! Nothing in it reaches, or is reached by, anything else; it goes with its last process.
 
-mod daemon;
+pub(crate) mod daemon;
 pub mod etcd;
 pub mod haproxy;
 mod hosts;
@@ -38,7 +38,7 @@ pub const SHOP: Front = Front { app: "shop", port: 8081, ports: &[8081] };
 pub const API: Front = Front { app: "api", port: 8082, ports: &[4000, 4001] };
 
 /// All of them.
-pub const FRONTS: [Front; 2] = [WEB, SHOP];
+pub const FRONTS: [Front; 3] = [WEB, SHOP, API];
 
 /// Requests a second on each app.
 pub const RATE: u32 = 12;
@@ -194,12 +194,13 @@ impl Cluster {
         self.haproxy.until(&wanted?, "UP")
     }
 
-    /// Begins the honest load on an app, through the balancer.
+    /// Begins the honest load on an app, through the balancer. Its ids begin with `name`, which no
+    /// other load of this cluster has.
     ///
     /// # Errors
     /// Threads cannot be started.
-    pub fn load(&self, front: Front) -> Result<Running> {
-        let plan = Plan::new(front.address(), front.app, RATE, SECONDS).patient();
+    pub fn load(&self, front: Front, name: &str) -> Result<Running> {
+        let plan = Plan::new(front.address(), name, RATE, SECONDS).patient();
         Ok(load::start(Plan { mix: Kind::ALL.to_vec(), ..plan })?)
     }
 
