@@ -4,6 +4,7 @@ Listens on the ADDRESS and PORT of its arguments (0: the kernel chooses) and pri
 line for each lifecycle action that it was told of. Ends when its standard input does, so it
 outlives nobody.
 """
+import io
 import os
 import sys
 import threading
@@ -34,12 +35,29 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
+class OneAtATime:
+    """A request after the other. moto looks at a condition and writes in two steps, between which
+    another thread of it may write; AWS does both at once. Bodies are read before, so that a client
+    that sends slowly holds up nobody."""
+
+    def __init__(self, application):
+        self.application = application
+        self.lock = threading.Lock()
+
+    def __call__(self, environ, start_response):
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length > 0:
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
+        with self.lock:
+            return self.application(environ, start_response)
+
+
 def end_with_parent():
     sys.stdin.buffer.read()
     os._exit(0)
 
 
-application = DomainDispatcherApplication(create_backend_app)
+application = OneAtATime(DomainDispatcherApplication(create_backend_app))
 address, port = sys.argv[1], int(sys.argv[2])
 server = make_server(address, port, application, threaded=True, request_handler=Quiet)
 print(f"{address}:{server.port}", flush=True)
