@@ -46,6 +46,7 @@ use std::cell::{OnceCell, RefCell};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use sys::namespace::Writable;
@@ -123,95 +124,9 @@ fn say(text: &str) -> ExitCode {
 async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = listener(&options)?;
-    let watch = Rc::new(OnceCell::new());
-    let known = OnceCell::new();
-    let started = async {
-        let journal = journal::Journal::open(&options.state)?;
-        let found = journal.load()?;
-        for said in &found.said {
-            tracing::error!("{said}");
-        }
-        let config = config::Config::load(&options.config).unwrap_or_else(|error| {
-            tracing::error!("{error}; nothing is fetched until that is right");
-            config::Config::default()
-        });
-        let ec2 = config.cloud.as_ref().map(ec2::Ec2::new).transpose()?;
-        let balancers = balancers::Balancers::open(config.balancers, &options.state, ec2.as_ref())?;
-        let boot = boot()?;
-        let is_posted = config.webhook.is_some();
-        let metrics = metrics::Metrics::default();
-        let events = events::Events::new(metrics.clone(), is_posted, &boot, &fleet::host_name());
-        let sharing = Rc::new(sharing::Sharing::new(config.peers));
-        let tools = Rc::new(app::Tools {
-            closures: closures::Closures::new(
-                options.root.clone(),
-                options.config.clone(),
-                options.run.join(userdata::CACHES_FILE),
-                Rc::clone(&sharing),
-                metrics.clone(),
-            ),
-            journal,
-            prober: prober::Prober::new()?,
-            supervisor: supervisor::Supervisor::new(options.supervisor()),
-            boards: boards::Boards::default(),
-            console: console::Console::new(options.is_host()),
-            standing: standing::Standing::new(events.clone()),
-            events,
-            sharing,
-            balancers,
-            ec2,
-            fleet: OnceCell::new(),
-            moved: tokio::sync::Notify::new(),
-            releases: desired::Releases::new(desired::Kept::new(&options.state), &config.desired),
-            boot,
-        });
-        // Set here alone.
-        let _ = known.set(Rc::clone(&tools));
-        let settings = match config.user_data {
-            Some(_) => userdata::kept(&config.fleet, &options.run),
-            None => config.fleet.clone(),
-        };
-        if let Some(fleet) = fleet::Fleet::new(&settings, tools.ec2.clone(), metrics.clone()) {
-            // Set here first, and before any swap goes on.
-            let _ = tools.fleet.set(Rc::new(fleet));
-            tools.sharing.join();
-        }
-        let learner = Rc::clone(&tools);
-        tokio::task::spawn_local(async move { learner.balancers.learn(&learner).await });
-        tell_others(&tools, metrics, config.metrics, config.webhook);
-        // Before all that waits: services wait for their secrets.
-        tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
-        let (config_file, run) = (options.config.clone(), options.run.clone());
-        tokio::task::spawn_local(volumes::run(Rc::clone(&tools), config_file, run));
-        begin_on_ec2(&tools, &watch);
-        let limits = Rc::new(RefCell::new(limits_of(&tools.supervisor).await));
-        tokio::task::spawn_local(follow_limits(Rc::clone(&tools), Rc::clone(&limits)));
-        let (root, run, state) = (&options.root, &options.run, &options.state);
-        let system = system::System::start(&tools, root, run, state, config.system).await;
-        let agent = agent::Agent::start(Rc::clone(&tools), system, found.records).await;
-        let agent = Rc::new(agent);
-        if let Some(fleet) = tools.fleet() {
-            let (agent, tools, run) = (Rc::clone(&agent), Rc::clone(&tools), run.clone());
-            tokio::task::spawn_local(fleet::run(fleet, agent, tools, run));
-        }
-        let host = Rc::new(desired::Host {
-            agent: Rc::clone(&agent),
-            tools: Rc::clone(&tools),
-            is_fleet_due: config.fleet.ledger.is_some() || config.fleet.group.is_some(),
-            group: None,
-        });
-        for (app, desired) in config.desired {
-            tokio::task::spawn_local(desired::run(Rc::clone(&host), app, desired));
-        }
-        if let Some(settings) = config.user_data {
-            let (agent, fleet) = (Rc::clone(&agent), config.fleet);
-            let host = userdata::Host::new(agent, tools, settings, fleet, run.clone());
-            tokio::task::spawn_local(userdata::run(Rc::new(host)));
-        }
-        Ok::<_, Box<dyn Error>>((agent, limits))
-    };
+    let (watch, known) = (OnceCell::new(), OnceCell::new());
     let (agent, limits) = tokio::select! {
-        started = started => started?,
+        started = start(&options, &known, &watch) => started?,
         _ = terminate.recv() => {
             farewell(&known, &watch).await;
             return Ok(());
@@ -228,6 +143,108 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
             farewell(&known, &watch).await;
             Ok(())
         }
+    }
+}
+
+/// The swaps of all apps, and how far services' processes may go.
+type Started = (Rc<agent::Agent>, Rc<RefCell<peers::Limits>>);
+
+/// Begins everything; swaps that were under way go on.
+async fn start(
+    options: &Options,
+    known: &OnceCell<Rc<app::Tools>>,
+    watch: &OnceCell<Rc<Watch>>,
+) -> Result<Started, Box<dyn Error>> {
+    let journal = journal::Journal::open(&options.state)?;
+    let found = journal.load()?;
+    for said in &found.said {
+        tracing::error!("{said}");
+    }
+    let config = config::Config::load(&options.config).unwrap_or_else(|error| {
+        tracing::error!("{error}; nothing is fetched until that is right");
+        config::Config::default()
+    });
+    let tools = Rc::new(tools(options, &config, journal)?);
+    // Set here alone.
+    let _ = known.set(Rc::clone(&tools));
+    let settings = match config.user_data {
+        Some(_) => userdata::kept(&config.fleet, &options.run),
+        None => config.fleet.clone(),
+    };
+    let metrics = tools.events.metrics().clone();
+    if let Some(fleet) = fleet::Fleet::new(&settings, tools.ec2.clone(), metrics.clone()) {
+        // Set here first, and before any swap goes on.
+        let _ = tools.fleet.set(Rc::new(fleet));
+        tools.sharing.join();
+    }
+    let learner = Rc::clone(&tools);
+    tokio::task::spawn_local(async move { learner.balancers.learn(&learner).await });
+    tell_others(&tools, metrics, config.metrics, config.webhook.clone());
+    // Before all that waits: services wait for their secrets.
+    tokio::task::spawn_local(credentials::run(Rc::clone(&tools), config.credentials.poll));
+    let (config_file, run) = (options.config.clone(), options.run.clone());
+    tokio::task::spawn_local(volumes::run(Rc::clone(&tools), config_file, run));
+    begin_on_ec2(&tools, watch);
+    let limits = Rc::new(RefCell::new(limits_of(&tools.supervisor).await));
+    tokio::task::spawn_local(follow_limits(Rc::clone(&tools), Rc::clone(&limits)));
+    let (root, run, state) = (&options.root, &options.run, &options.state);
+    let system = system::System::start(&tools, root, run, state, config.system.clone()).await;
+    let agent = agent::Agent::start(Rc::clone(&tools), system, found.records).await;
+    let agent = Rc::new(agent);
+    follow(&agent, &tools, config, run);
+    Ok((agent, limits))
+}
+
+/// What all of the agent works with, as the configuration says.
+fn tools(
+    options: &Options,
+    config: &config::Config,
+    journal: journal::Journal,
+) -> Result<app::Tools, Box<dyn Error>> {
+    let ec2 = config.cloud.as_ref().map(ec2::Ec2::new).transpose()?;
+    let settings = config.balancers.clone();
+    let balancers = balancers::Balancers::open(settings, &options.state, ec2.as_ref())?;
+    let (boot, metrics) = (boot()?, metrics::Metrics::default());
+    let is_posted = config.webhook.is_some();
+    let events = events::Events::new(metrics.clone(), is_posted, &boot, &fleet::host_name());
+    let sharing = Rc::new(sharing::Sharing::new(config.peers.clone()));
+    Ok(app::Tools {
+        closures: closures::Closures::new(
+            options.root.clone(),
+            options.config.clone(),
+            options.run.join(userdata::CACHES_FILE),
+            Rc::clone(&sharing),
+            metrics,
+        ),
+        journal,
+        prober: prober::Prober::new()?,
+        supervisor: supervisor::Supervisor::new(options.supervisor()),
+        boards: boards::Boards::default(),
+        console: console::Console::new(options.is_host()),
+        standing: standing::Standing::new(events.clone()),
+        events,
+        sharing,
+        balancers,
+        ec2,
+        fleet: OnceCell::new(),
+        moved: tokio::sync::Notify::new(),
+        releases: desired::Releases::new(desired::Kept::new(&options.state), &config.desired),
+        boot,
+    })
+}
+
+/// Does what others want of this host: its group, who tells of releases, its user-data.
+fn follow(agent: &Rc<agent::Agent>, tools: &Rc<app::Tools>, config: config::Config, run: &Path) {
+    if let Some(fleet) = tools.fleet() {
+        let (agent, tools) = (Rc::clone(agent), Rc::clone(tools));
+        tokio::task::spawn_local(fleet::run(fleet, agent, tools, run.to_owned()));
+    }
+    let is_fleet_due = config.fleet.ledger.is_some() || config.fleet.group.is_some();
+    desired::begin(agent, tools, is_fleet_due, config.desired);
+    if let Some(settings) = config.user_data {
+        let (agent, tools) = (Rc::clone(agent), Rc::clone(tools));
+        let host = userdata::Host::new(agent, tools, settings, config.fleet, run.to_owned());
+        tokio::task::spawn_local(userdata::run(Rc::new(host)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether a closure is the one that persons signed.
 //!
-//! Asked twice in each swap: of what is planned, before a byte is fetched, and of what is registered
-//! then. A cache that serves another closure under the same top path is found by either.
+//! Asked twice in each swap: of what is planned, before a byte is fetched, and of what is
+//! registered then. A cache that serves another closure under the same top path is found by either.
 
 use super::keep::{Kept, KeptError};
 use crate::app::Tools;

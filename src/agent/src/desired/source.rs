@@ -61,7 +61,7 @@ impl Source {
                 Ok(client) => client,
                 Err(error) => {
                     let cure = error.cure();
-                    return failed(format!("{url}: {}", error.fault), &cure);
+                    return failed(format!("{url}: {}", error.fault), cure);
                 }
             },
         };
