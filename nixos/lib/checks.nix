@@ -156,7 +156,10 @@ let
           socket = health.${kind}.listen or null;
           where = option unit "health.${kind}";
         in
-        if tcpNames == [ ] then
+        if unit.settings.ports != null then
+          [ (require (socket == null)
+            "${where}.listen: an app with ports is asked on its own; leave it out") ]
+        else if tcpNames == [ ] then
           [ (require false "${where}: there is no TCP socket to ask; add ${option unit "listen"}") ]
         else
           [ (require (socket == null || elem socket tcpNames)
@@ -185,8 +188,27 @@ let
     ++ map (address: require (!overlaps)
       "${option unit "listen"}: the gate asks from 127.0.0.9, which ${address} does not hear; ${
         "write \"[::]:PORT\", or take swap.strategy = \"restart\""}") sixOnly;
+  # What each side binds by itself.
+  ports = unit:
+    let
+      inherit (unit.settings) ports swap;
+      where = option unit "ports";
+    in
+    if ports == null then
+      [ (require (swap.strategy != "ports")
+        "${option unit "swap.strategy"}: it needs a port for each side; set ${
+          where} = [ 4000 4001 ]") ]
+    else
+      [ (require (length ports == 2 && head ports != elemAt ports 1 && !elem 0 ports)
+        "${where}: two different ports are needed, one for each side, as in [ 4000 4001 ]")
+        (require (unit.sockets == [ ])
+        "${option unit "listen"}: an app with ports binds them itself and is given no sockets")
+        (require (swap.strategy == null || swap.strategy == "ports")
+        "${option unit "swap.strategy"}: an app with ports is swapped by \"ports\" alone")
+        (require (!(unit.settings.environment ? PORT))
+        "${option unit "environment"}.PORT: it is set to the port of each side; leave it out") ];
 in
 concatMap (unit: unitName "service" unit ++ program unit ++ socketNames unit ++ taken unit
   ++ common unit) (map service (enabled services))
-++ concatMap (unit: unitName "app" unit ++ programs unit ++ health unit ++ strategy unit
+++ concatMap (unit: unitName "app" unit ++ programs unit ++ health unit ++ strategy unit ++ ports unit
   ++ common unit) (map app (enabled apps))

@@ -42,8 +42,8 @@ let
       "It says READY=1 by itself (sd_notify).";
   };
   swap = {
-    strategy = optional (types.enum [ "overlap" "restart" ])
-      "Both versions side by side for a while, or one after the other on the same socket.";
+    strategy = optional (types.enum [ "overlap" "restart" "ports" ])
+      "Side by side for a while, one after the other on the same socket, or on two `ports`.";
     drain = optional duration "How long the old version may take to finish what it accepted.";
     bake = optional duration "How long the old version stays, ready, after the switch.";
     watch = optional duration "How long after the swap failing health still leads back.";
@@ -68,6 +68,10 @@ let
         apply = mapAttrs (_: address);
         description = "Sockets by their LISTEN_FDNAMES: a port, \"ADDRESS:PORT\", \"unix:/path\".";
       };
+      ports = optional (types.listOf types.port) ''
+        For an app that binds by itself: two ports, one for each side, told as $PORT. A load balancer
+        in front (docs/balancers.md) moves users from one to the other.
+      '';
       health = group health "How it is asked whether it is well: one of http, tcp and notify.";
       swap = group swap "How one version follows another.";
       hooks = group hooks "Programs that have a say, by absolute path or below \${closure}.";

@@ -134,7 +134,7 @@ impl Behaviour {
     }
 }
 
-/// The kept socket of sd_listen_fds(3), else one of our own.
+/// The kept socket of sd_listen_fds(3), else one of our own on `--port` or `$PORT`.
 fn listener(port: Option<u16>) -> Result<TcpListener, Failure> {
     let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
     if let Some(count) = variable("LISTEN_FDS") {
@@ -147,7 +147,9 @@ fn listener(port: Option<u16>) -> Result<TcpListener, Failure> {
         let socket = sys::inherit::take(sys::inherit::LISTEN_FDS_START);
         return socket.map(TcpListener::from).map_err(at("take the socket of LISTEN_FDS"));
     }
-    let port = port.ok_or_else(|| Failure("no LISTEN_FDS and no --port N".to_owned()))?;
+    let told = || variable("PORT").and_then(|port| u16::try_from(port).ok());
+    let port = port.or_else(told);
+    let port = port.ok_or_else(|| Failure("no LISTEN_FDS, --port N or $PORT".to_owned()))?;
     TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).map_err(at(format!("listen on port {port}")))
 }
 

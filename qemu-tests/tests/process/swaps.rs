@@ -11,13 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Child;
 
 /// Exit codes of `rollinit swap` (docs/cli.md).
-const COMMITTED: i32 = 0;
-const ROLLED_BACK: i32 = 10;
-const REFUSED: i32 = 12;
+pub(super) const COMMITTED: i32 = 0;
+pub(super) const ROLLED_BACK: i32 = 10;
+pub(super) const REFUSED: i32 = 12;
 const SUPERSEDED: i32 = 13;
 
 /// Short, so that a test takes seconds; the way is the same.
-const QUICK: &str = "[app.swap]\ndrain = \"5s\"\nbake = \"200ms\"\nwatch = \"200ms\"\n";
+pub(super) const QUICK: &str = "[app.swap]\ndrain = \"5s\"\nbake = \"200ms\"\nwatch = \"200ms\"\n";
 
 /// A host that is up, with a second release that is sound.
 fn host_with_second(more: &str) -> Result<(AppHost, String)> {
@@ -28,7 +28,7 @@ fn host_with_second(more: &str) -> Result<(AppHost, String)> {
     Ok((host, second))
 }
 
-fn expect(host: &AppHost, output: &Output, code: i32) -> Result<()> {
+pub(super) fn expect(host: &AppHost, output: &Output, code: i32) -> Result<()> {
     ensure!(
         output.code == Some(code),
         "exit {:?}, not {code}: {output:?}\n{}",
@@ -39,7 +39,7 @@ fn expect(host: &AppHost, output: &Output, code: i32) -> Result<()> {
 }
 
 /// What everybody said, for a failure's text.
-fn said(host: &AppHost) -> String {
+pub(super) fn said(host: &AppHost) -> String {
     let logs = host.host.rollinit(&["logs", "rollinit-agent", "-n", "60"]);
     let logs = logs.map(|output| output.stdout).unwrap_or_default();
     format!("{}\nthe agent said last:\n{logs}", host.host.said())
@@ -222,7 +222,7 @@ pub fn killed_at_each_state_of_a_way_back() -> Result<()> {
 }
 
 /// Swaps to what `target` says, again and again, and kills somebody one record later each time.
-fn killed_at_each_state<'a>(
+pub(super) fn killed_at_each_state<'a>(
     host: &AppHost,
     states: usize,
     kill: impl Fn(&AppHost) -> Result<bool>,
@@ -263,7 +263,7 @@ fn killed_at_each_state<'a>(
 
 /// Waits until the agent has replaced its record so often; false if the caller's swap is over
 /// before that. Each replacement is another file, so the inode's number counts them.
-fn await_records(host: &AppHost, count: usize, caller: &mut Child) -> Result<bool> {
+pub(super) fn await_records(host: &AppHost, count: usize, caller: &mut Child) -> Result<bool> {
     let inode = || std::fs::metadata(host.record()).map_or(0, |metadata| metadata.ino());
     let (mut seen, mut newest) = (0, inode());
     while seen < count {

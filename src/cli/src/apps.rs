@@ -190,12 +190,13 @@ impl Apps {
         let generation = self.generation(app, run);
         let generation = generation.map(|number| format!(" (gen {number})")).unwrap_or_default();
         let pid = run.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        let port = run.port.map(|port| format!(", port {port}")).unwrap_or_default();
         let restarts = match run.restarts {
             0 => String::new(),
             count => format!(", again {count} times"),
         };
         format!(
-            "{}{generation}: {} for {}{pid}{restarts}",
+            "{}{generation}: {} for {}{pid}{port}{restarts}",
             release_name(run),
             run.state.word(),
             duration(now_ns.saturating_sub(run.since_ns)),
@@ -239,7 +240,12 @@ fn how(app: &App) -> String {
     let health = &policy.health;
     let milliseconds = |value: u64| duration(value.saturating_mul(1_000_000));
     let path = health.path.as_deref().unwrap_or("/");
-    let address = health.address.as_deref().unwrap_or("its address");
+    let address = match &health.address {
+        // Whose it is depends on who is asked.
+        Some(address) if address.ends_with(":${port}") => "its own port",
+        Some(address) => address,
+        None => "its address",
+    };
     let gate = match health.kind {
         HealthKind::Http => format!("GET {path} at {address}"),
         HealthKind::Tcp => format!("connecting to {address}"),
@@ -250,9 +256,12 @@ fn how(app: &App) -> String {
         RetireWhen::AfterBake => "",
         RetireWhen::AtSwitch => ", retires at the switch",
     };
+    let strategy = match policy.ports[..] {
+        [zero, one] => format!("ports {zero} and {one}"),
+        _ => policy.strategy.word().to_owned(),
+    };
     format!(
-        "{}; gate {gate} x{} in {}; bakes {}, drains {}{retire}",
-        policy.strategy.word(),
+        "{strategy}; gate {gate} x{} in {}; bakes {}, drains {}{retire}",
         health.passes,
         milliseconds(health.deadline_ms),
         milliseconds(policy.bake_ms),

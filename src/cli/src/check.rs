@@ -6,12 +6,16 @@ use crate::exit::{Code, Failure};
 use crate::screen::{Screen, printable};
 use advice::Note;
 use serde::Serialize;
-use service::definition::{self, Loaded};
+use service::definition::{self, Loaded, document};
 use service::problem::Severity;
 use service::{Problem, limits};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+/// The agent's configuration, in `/etc/rollinit` beside `services/`.
+const AGENT_FILE: &str = "agent.toml";
 
 /// The JSON form.
 #[derive(Debug, Serialize)]
@@ -42,8 +46,11 @@ pub fn run(directory: &Path, screen: &mut Screen) -> Result<Code, Failure> {
         Failure { cures, ..Failure::local(&what, &error) }
     })?;
     let loaded = definition::load(files);
-    let mut notes: Vec<Note> = loaded.apps.values().flat_map(advice::of).collect();
+    let fronted = fronted(directory);
+    let of_app = |(name, app)| advice::of(app, fronted.contains(name));
+    let mut notes: Vec<Note> = loaded.apps.iter().flat_map(of_app).collect();
     notes.extend(advice::of_metadata(&loaded));
+    notes.extend(advice::of_ports(&loaded));
     let Loaded { definitions, apps, mut problems, .. } = loaded;
     problems.extend(unreadable);
     problems.sort();
@@ -63,6 +70,21 @@ pub fn run(directory: &Path, screen: &mut Screen) -> Result<Code, Failure> {
         screen.text(&verdict(definitions.len() + apps.len(), problems.len()))?;
     }
     Ok(if problems.is_empty() { Code::Done } else { Code::Failed })
+}
+
+/// The apps that a load balancer is told of: those of `[balancer.NAME]` in the agent's file, which
+/// lies beside the directory. What is wrong with that file the agent says.
+fn fronted(directory: &Path) -> BTreeSet<String> {
+    let Some(folder) = directory.parent() else { return BTreeSet::new() };
+    let Ok(text) = text_of(&folder.join(AGENT_FILE)) else { return BTreeSet::new() };
+    let mut file = document::File::new(AGENT_FILE, &text);
+    let Some(mut root) = file.root() else { return BTreeSet::new() };
+    let Some(balancers) = root.section(&mut file, "balancer") else { return BTreeSet::new() };
+    let sections = balancers.named(&mut file);
+    let app = |(_, mut section): (_, document::Section)| {
+        section.value::<String>(&mut file, "app", "").map(|app| app.get_ref().clone())
+    };
+    sections.into_iter().filter_map(app).collect()
 }
 
 fn verdict(sound: usize, problems: usize) -> String {

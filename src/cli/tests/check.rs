@@ -86,3 +86,23 @@ fn apps() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("web.toml:3:"), "{}", text(&output.stdout));
 }
+
+/// Two ports by turns need somebody who knows whose turn it is: said unless the agent's file, beside
+/// the directory, has a balancer of that app.
+#[test]
+fn ports_and_the_agents_balancers() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("services");
+    std::fs::create_dir(&directory).unwrap();
+    let app = "[app]\nports = [4000, 4001]\n[app.health]\nhttp = { path = \"/up\" }\n";
+    std::fs::write(directory.join("web.toml"), app).unwrap();
+    let agent = folder.path().join("agent.toml");
+    let is_told = || text(&check(&directory, false).stdout).contains("port 4000 and 4001 by turns");
+    assert!(is_told(), "there is no agent's file");
+    std::fs::write(&agent, "[balancer.front]\nkind = \"haproxy\"\napp = \"shop\"\n").unwrap();
+    assert!(is_told(), "a balancer of another app");
+    std::fs::write(&agent, "keys = []\n[balancer.front]\napp = \"web\"\n").unwrap();
+    assert!(!is_told());
+    std::fs::write(&agent, "no TOML").unwrap();
+    assert!(is_told(), "what is wrong with it the agent says");
+}

@@ -5,6 +5,10 @@ use serde::Serialize;
 use service::Loaded;
 use service::app::{App, Probe, Strategy};
 use service::definition::{Address, Listen};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ports below are root's, unless `net.ipv4.ip_unprivileged_port_start` says otherwise (ip(7)).
+const PRIVILEGED_PORT_END: u16 = 1024;
 
 /// Something to know about a sound definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,8 +21,41 @@ pub struct Note {
     pub suggestion: String,
 }
 
-/// All there is to know about one app.
-pub fn of(app: &App) -> Vec<Note> {
+/// All there is to know about one app. `is_fronted`: a load balancer is told who serves.
+pub fn of(app: &App, is_fronted: bool) -> Vec<Note> {
+    let ports = app.ports.map(|ports| of_own_ports(app, ports, is_fronted));
+    ports.unwrap_or_default().into_iter().chain(of_swaps(app)).collect()
+}
+
+/// What two ports that it binds by itself mean.
+fn of_own_ports(app: &App, ports: [u16; 2], is_fronted: bool) -> Vec<Note> {
+    let note = |message: String, suggestion: &str| {
+        let file = app.template.source.clone();
+        Note { file, message, suggestion: suggestion.to_owned() }
+    };
+    let [zero, one] = ports;
+    let unfronted = (!is_fronted).then(|| {
+        note(
+            format!(
+                "it serves on port {zero} and {one} by turns, and nobody tells a load balancer \
+                 which: from the end of each swap on, requests to the port it left are refused"
+            ),
+            "write [balancer.NAME] with its app in agent.toml beside this directory, or have a \
+             proxy of your own in front that asks both ports for their health",
+        )
+    });
+    let is_low = ports.iter().any(|port| *port < PRIVILEGED_PORT_END);
+    let low = (is_low && app.template.user.is_some()).then(|| {
+        note(
+            format!("only root may bind a port below {PRIVILEGED_PORT_END}, and it has a user"),
+            "write higher ports, behind a load balancer that has the lower one",
+        )
+    });
+    unfronted.into_iter().chain(low).collect()
+}
+
+/// What its swaps cannot promise.
+fn of_swaps(app: &App) -> Vec<Note> {
     let listen = &app.template.listen;
     let is_tcp = |listen: &&Listen| matches!(listen.address, Address::Tcp(_));
     let is_overlap = app.swap.strategy == Strategy::Overlap;
@@ -27,7 +64,7 @@ pub fn of(app: &App) -> Vec<Note> {
         let file = app.template.source.clone();
         notes.push(Note { file, message, suggestion: suggestion.to_owned() });
     };
-    if listen.is_empty() {
+    if listen.is_empty() && app.ports.is_none() {
         note(
             "it listens on nothing that is kept for it: while it is swapped its clients are refused"
                 .to_owned(),
@@ -97,9 +134,40 @@ pub fn of_metadata(loaded: &Loaded) -> Vec<Note> {
     loaded.nodes().filter_map(note).collect()
 }
 
+/// Ports that two of a host would bind: an app that binds its own, and another or a kept socket.
+pub fn of_ports(loaded: &Loaded) -> Vec<Note> {
+    let mut binders: BTreeMap<u16, BTreeSet<&str>> = BTreeMap::new();
+    for (name, app) in &loaded.apps {
+        for port in app.ports.into_iter().flatten() {
+            binders.entry(port).or_default().insert(name);
+        }
+    }
+    for (name, node) in loaded.nodes() {
+        for listen in &node.listen {
+            // Only one who binds by itself can find the port taken.
+            if let Address::Tcp(address) = &listen.address
+                && let Some(binders) = binders.get_mut(&address.port())
+            {
+                binders.insert(name);
+            }
+        }
+    }
+    let note = |(port, names): (&u16, &BTreeSet<&str>)| {
+        let first = names.iter().find_map(|name| loaded.apps.get(*name))?;
+        let names: Vec<&str> = names.iter().copied().collect();
+        (names.len() > 1).then(|| Note {
+            file: first.template.source.clone(),
+            message: format!("port {port} is bound by {}", names.join(" and ")),
+            suggestion: "give each a port of its own, unless they bind different addresses"
+                .to_owned(),
+        })
+    };
+    binders.iter().filter_map(note).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{of, of_metadata};
+    use super::{of, of_metadata, of_ports};
     use service::definition::load;
 
     /// The messages about one app, given what stands below `[app]`.
@@ -107,7 +175,33 @@ mod tests {
         let text = format!("[app]\n{text}");
         let loaded = load([("web".to_owned(), "web.toml".to_owned(), text)].to_vec());
         assert_eq!(loaded.problems, [], "the definition of the test is sound");
-        of(&loaded.apps["web"]).into_iter().map(|note| note.message).collect()
+        of(&loaded.apps["web"], false).into_iter().map(|note| note.message).collect()
+    }
+
+    /// Ports shared by nobody are no matter; one that two apps, or an app and a socket, bind is.
+    #[test]
+    fn ports_of_two() {
+        let file =
+            |name: &str, text: &str| (name.to_owned(), format!("{name}.toml"), text.to_owned());
+        let files = [
+            file("one", "[app]\nports = [4000, 4001]"),
+            file("two", "[app]\nports = [4001, 4002]"),
+            file("three", "[app]\nports = [4003, 4004]"),
+            file("four", "[app]\n[app.listen]\nhttp = \"[::]:4004\""),
+        ];
+        let notes = of_ports(&load(files.to_vec()));
+        let messages: Vec<&str> = notes.iter().map(|note| note.message.as_str()).collect();
+        let expected =
+            ["port 4001 is bound by one and two", "port 4004 is bound by four and three"];
+        assert_eq!(messages, expected);
+    }
+
+    /// An app in front of which a balancer is told has nothing to hear of its ports.
+    #[test]
+    fn a_balancer_in_front() {
+        let text = "[app]\nports = [4000, 4001]\n[app.health]\nhttp = { path = \"/up\" }\n";
+        let loaded = load(vec![("web".to_owned(), "web.toml".to_owned(), text.to_owned())]);
+        assert_eq!(of(&loaded.apps["web"], true), []);
     }
 
     /// Who shares a user with a service that may is named, with the other; root and those who may
@@ -154,6 +248,15 @@ mod tests {
                 "environment = { PORT = \"80\" }\n[app.listen]\nhttp = \"[::]:80\"\n\
                  [app.health]\nhttp = { path = \"/up\" }\n",
                 vec!["PORT is set"],
+            ),
+            (
+                "ports = [4000, 4001]\n[app.health]\nhttp = { path = \"/up\" }\n",
+                vec!["requests to the port it left are refused"],
+            ),
+            (
+                "ports = [80, 4001]\nuser = \"web\"\n\
+                 [app.health]\nhttp = { path = \"/up\" }\n",
+                vec!["port 80 and 4001 by turns", "only root may bind"],
             ),
         ] {
             let notes = notes(text);

@@ -198,7 +198,13 @@ impl Machine {
         if swap.is_reverse() {
             return self.enter(State::Baked);
         }
-        let text = format!("{}  new connections go to it", time_of_day(self.now.wall_ms));
+        let port = self.observed(ask::Mode::Gate).and_then(|run| run.port);
+        let words = match port {
+            // Who is in front, and whether anybody is, only the agent knows.
+            Some(port) => format!("it is the one to ask, on port {port}"),
+            None => "new connections go to it".to_owned(),
+        };
+        let text = format!("{}  {words}", time_of_day(self.now.wall_ms));
         self.tell(Step::Switch, StepState::Ok, &text, None);
         self.enter(State::Switched);
     }
