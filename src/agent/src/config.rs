@@ -156,47 +156,25 @@ impl Config {
         for key in &file.keys {
             check_key(key.get_ref()).map_err(|error| at(key.span().start, error))?;
         }
+        let wrong = |(span, error): (Range<usize>, String)| at(span.start, error);
         let has_cloud = file.cloud.is_some();
         let user_data = file.user_data.map(|table| table.read(has_cloud)).transpose();
-        let user_data = user_data.map_err(|(span, error)| at(span.start, error))?.flatten();
-        let balancers = balancer::read(file.balancer, has_cloud);
-        let balancers = balancers.map_err(|(span, error)| at(span.start, error))?;
-        let cloud = file.cloud.map(cloud::CloudTable::read).transpose();
-        let cloud = cloud.map_err(|(span, error)| at(span.start, error))?;
-        let credentials = file.credentials.read();
-        let credentials = credentials.map_err(|(span, error)| at(span.start, error))?;
-        let system = file.system.read().map_err(|(span, error)| at(span.start, error))?;
+        let user_data = user_data.map_err(wrong)?.flatten();
+        let balancers = balancer::read(file.balancer, has_cloud).map_err(wrong)?;
+        let cloud = file.cloud.map(cloud::CloudTable::read).transpose().map_err(wrong)?;
+        let credentials = file.credentials.read().map_err(wrong)?;
+        let system = file.system.read().map_err(wrong)?;
         let desired = desired::read(file.desired, has_cloud, file.fleet.is_some());
-        let desired = desired.map_err(|(span, error)| at(span.start, error))?;
+        let desired = desired.map_err(wrong)?;
         let fleet = file.fleet.map(|table| table.read(user_data.is_some())).transpose();
-        let fleet = fleet.map_err(|(span, error)| at(span.start, error))?.unwrap_or_default();
-        let wrong = |(span, error): (Range<usize>, String)| at(span.start, error);
+        let fleet = fleet.map_err(wrong)?.unwrap_or_default();
         let peers = file.peers.read().map_err(wrong)?;
         let metrics = file.metrics.map(metrics::MetricsTable::read).transpose().map_err(wrong)?;
         let webhook = file.webhook.map(webhook::WebhookTable::read).transpose().map_err(wrong)?;
-        let fetch = file.fetch;
-        let parallel = |value: Option<Spanned<u64>>| -> Result<Option<usize>, ConfigError> {
-            let Some(value) = value else { return Ok(None) };
-            let number = usize::try_from(*value.get_ref()).unwrap_or(usize::MAX);
-            if (1..=PARALLEL_MAX).contains(&number) {
-                return Ok(Some(number));
-            }
-            Err(at(value.span().start, format!("a number from 1 to {PARALLEL_MAX} is due")))
-        };
-        let time = |value: Option<Spanned<String>>| -> Result<Option<Duration>, ConfigError> {
-            let Some(value) = value else { return Ok(None) };
-            let read = duration(value.get_ref());
-            read.map(Some).map_err(|error| at(value.span().start, error))
-        };
         Ok(Self {
             caches: file.caches.into_iter().map(Spanned::into_inner).collect(),
             keys: file.keys.into_iter().map(Spanned::into_inner).collect(),
-            fetch: Fetch {
-                parallel_narinfos: parallel(fetch.parallel_narinfos)?,
-                parallel_nars: parallel(fetch.parallel_nars)?,
-                stall_timeout: time(fetch.stall_timeout)?,
-                give_up_after: time(fetch.give_up_after)?,
-            },
+            fetch: file.fetch.read().map_err(wrong)?,
             balancers,
             cloud,
             credentials,
@@ -207,6 +185,29 @@ impl Config {
             peers,
             metrics,
             webhook,
+        })
+    }
+}
+
+impl FetchTable {
+    fn read(self) -> Result<Fetch, (Range<usize>, String)> {
+        let parallel = |value: Option<Spanned<u64>>| {
+            let Some(value) = value else { return Ok(None) };
+            let number = usize::try_from(*value.get_ref()).unwrap_or(usize::MAX);
+            if (1..=PARALLEL_MAX).contains(&number) {
+                return Ok(Some(number));
+            }
+            Err((value.span(), format!("a number from 1 to {PARALLEL_MAX} is due")))
+        };
+        let time = |value: Option<Spanned<String>>| {
+            let Some(value) = value else { return Ok(None) };
+            duration(value.get_ref()).map(Some).map_err(|error| (value.span(), error))
+        };
+        Ok(Fetch {
+            parallel_narinfos: parallel(self.parallel_narinfos)?,
+            parallel_nars: parallel(self.parallel_nars)?,
+            stall_timeout: time(self.stall_timeout)?,
+            give_up_after: time(self.give_up_after)?,
         })
     }
 }

@@ -4,8 +4,8 @@
 //! to a file or the ledger, what it wants kept is on the disk before it goes on, and what it wants
 //! becomes a rollout of the group, or a swap where there is no fleet.
 //!
-//! [`Releases`] is what the rest of the agent asks: whether a closure that a swap goes to is the one
-//! that persons signed, to the last byte.
+//! [`Releases`] is what the rest of the agent asks: whether a closure that a swap goes to is the
+//! one that persons signed, to the last byte.
 
 use crate::agent::Agent;
 use crate::app::Tools;
