@@ -101,10 +101,10 @@ fn release(name: &str) -> Release<'_> {
     Release { name, serve: &[], programs: &[] }
 }
 
-/// Proof: a load of a fixed rate, without retries, goes through HAProxy while the app goes from v1 to
-/// v2 to v3, each on the port that the other one has not, with agent and supervisor killed in the
-/// middle of one; then to a v4 that is sick, which is taken back and never seen. Not one request
-/// fails. A second try of the bad one is refused.
+/// Proof: a load of a fixed rate, without retries, goes through HAProxy while the app goes from v1
+/// to v2 to v3, each on the port that the other one has not, with agent and supervisor killed in
+/// the middle of one; then to a v4 that is sick, which is taken back and never seen. Not one
+/// request fails. A second try of the bad one is refused.
 pub fn no_request_fails() -> Result<()> {
     let sick = Release { name: "web-4", serve: &["--up-status", "503"], programs: &[] };
     let (fronted, [second, third, sick]) =
@@ -134,9 +134,9 @@ pub fn no_request_fails() -> Result<()> {
     Ok(())
 }
 
-/// Proof: the agent is killed at one record of a swap after the other: each swap ends, one side is left
-/// and is the only one that HAProxy sends to, and of a load that goes on meanwhile not one request
-/// fails.
+/// Proof: the agent is killed at one record of a swap after the other: each swap ends, one side is
+/// left and is the only one that HAProxy sends to, and of a load that goes on meanwhile not one
+/// request fails.
 pub fn killed_at_each_state_with_two_ports() -> Result<()> {
     /// A swap writes eleven; with HAProxy and a load beside it, two may go by between two looks.
     const STATES: usize = 7;
@@ -156,9 +156,9 @@ pub fn killed_at_each_state_with_two_ports() -> Result<()> {
     Ok(())
 }
 
-/// Proof: a release that falls sick in its bake, after users were moved to it: they are moved back to
-/// the old one, which is still there. HAProxy is away at the begin of a swap, and then forgets what
-/// it was told: the swap waits for it, and no side that was not admitted gets users.
+/// Proof: a release falls sick in its bake, after users were moved to it: they are moved back to the
+/// old one, which is still there, and no request fails. Then HAProxy is away at the begin of a
+/// swap, and has forgotten what it was told when it is back: the swap waits for it and goes on.
 pub fn a_way_back_and_a_balancer_that_forgets() -> Result<()> {
     let more = "[app.swap]\ndrain = \"5s\"\nbake = \"1500ms\"\nwatch = \"0s\"\n";
     let burning = Release { name: "web-2", serve: &["--sick-after-ms", "1200"], programs: &[] };
@@ -185,8 +185,8 @@ pub fn a_way_back_and_a_balancer_that_forgets() -> Result<()> {
     fronted.ensure_alone(1, "web-3")
 }
 
-/// Proof: with nobody in front it is blue and green on one host all the same: the new version serves
-/// on the other port, the old port refuses, and `check` says so beforehand.
+/// Proof: with nobody in front it is blue and green on one host all the same: the new version
+/// serves on the other port, the old port refuses, and `check` says so beforehand.
 pub fn without_a_balancer() -> Result<()> {
     let mut host = AppHost::prepare("")?;
     let ports = free_ports()?;

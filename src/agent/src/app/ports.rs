@@ -5,7 +5,7 @@
 //!  prepare   the side that rests leaves: nobody is sent to a version behind its gate
 //!  admit     the candidate joins, and is well for each balancer · the old side gets nothing new
 //!  retire    what the old side has in flight ends · then it is stopped
-//!  abandon   the old side joins · the candidate leaves, and what it has in flight ends · it stops
+//!  abandon   the old side joins · what the candidate has in flight ends · then it is stopped
 //!  at rest   the side that serves is in, the other one is not
 //! ```
 //!
