@@ -163,7 +163,7 @@ fn desired(url: &str, signers: &PathBuf, more: &str) -> String {
 /// Proof: what users are answered by, and what stands in `status`. Nothing, a document that nobody,
 /// too few, or one person twice signed, one of another group, an expired and a forged one: each is
 /// refused by name and changes nothing. A sound one serves. Its serial outlives the agent's death:
-/// an older one is refused then. An unchanged one is not sent again, and who goes back by hand stays
+/// an older one is refused then. An unchanged one is not sent again; who goes back by hand stays
 /// there. A closure whose digest is another than was signed is refused before a byte of it is here.
 pub fn signed_from_the_web() -> Result<()> {
     let mut host = AppHost::prepare(QUICK)?;

@@ -60,6 +60,10 @@ pub struct Track {
     /// Releases that failed on a host, the newest last. They need `--force`.
     #[serde(default)]
     pub failed: Vec<Failed>,
+    /// The highest serial of a signed release that was ever rolled: also when something that is not
+    /// signed was rolled since.
+    #[serde(default)]
+    pub serial: u64,
     /// What a newer release of rollinit keeps here.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
@@ -258,6 +262,7 @@ impl Group {
         if rollout.forced {
             track.failed.retain(|failed| failed.path != rollout.to.path);
         }
+        track.serial = track.serial.max(rollout.to.serial);
         track.rollout = Some(rollout);
         Ok(())
     }
@@ -360,7 +365,8 @@ impl Group {
         Ok(())
     }
 
-    /// All members that have the app run where the rollout goes: that is what the group runs. Whether it was so.
+    /// All members that have the app run where the rollout goes: that is what the group runs.
+    /// Whether it was so.
     pub fn bless(&mut self, app: &str, members: &[Status], now_ms: u64) -> bool {
         let busy = self.holders.iter().any(|holder| holder.app == app);
         let Some(track) = self.apps.get_mut(app) else { return false };
@@ -394,7 +400,8 @@ impl Track {
         let rolled = self.rollout.as_ref().map(|rollout| serial(&rollout.to));
         let ended = self.last.as_ref().map(|ended| serial(&ended.to));
         let blessed = self.blessed.as_ref().map(serial);
-        let newest = [rolled, ended, blessed].into_iter().flatten().max().unwrap_or(0);
+        let known = [rolled, ended, blessed].into_iter().flatten();
+        let newest = known.fold(self.serial, u64::max);
         if version.serial != 0 && version.serial < newest {
             return Err(Refusal::Older { serial: version.serial, newest });
         }
