@@ -81,7 +81,7 @@ async fn writes_under_a_condition() {
         "s3 = client('s3')\n\
          s3.create_bucket(Bucket='fleet', \
          CreateBucketConfiguration=dict(LocationConstraint='eu-central-1'))\n\
-         for n in range(1_003): s3.put_object(Bucket='fleet', Key=f'many/{n:04}', Body=b'')\n\
+         for n in range(3): s3.put_object(Bucket='fleet', Key=f'many/{n}', Body=b'')\n\
          key = [dict(AttributeName=n, KeyType=t) for n, t in [('a', 'HASH'), ('b', 'RANGE')]]\n\
          kinds = [dict(AttributeName=n, AttributeType='S') for n in 'ab']\n\
          client('dynamodb').create_table(TableName='fleet', KeySchema=key, \
@@ -104,10 +104,10 @@ async fn writes_under_a_condition() {
     let found = aws.s3().get(&address, 10, None).await.unwrap();
     assert!(matches!(found, Found::Object(it) if it.bytes == b"2" && it.etag == Some(second)));
     let many = ObjectAddress { key: "many/".to_owned(), ..address.clone() };
-    let listed = aws.s3().list(&many, 2_000).await.unwrap();
-    assert_eq!((listed.len(), listed[1_002].key.as_str()), (1_003, "many/1002"));
-    let error = aws.s3().list(&many, 1_002).await.unwrap_err().to_string();
-    assert!(error.contains("more than 1002 objects"), "{error}");
+    let listed = aws.s3().list(&many, 3).await.unwrap();
+    assert_eq!((listed.len(), listed[2].key.as_str()), (3, "many/2"));
+    let error = aws.s3().list(&many, 2).await.unwrap_err().to_string();
+    assert!(error.contains("more than 2 objects"), "{error}");
     let nowhere = ObjectAddress { bucket: "nowhere".to_owned(), ..address.clone() };
     let error = aws.s3().put(&nowhere, b"", &PutCondition::Absent).await.unwrap_err();
     assert!(error.is_missing(), "{error}");

@@ -204,4 +204,19 @@ async fn all_pages_are_read() {
     let ids: Vec<String> = found.unwrap().into_iter().map(|volume| volume.volume_id).collect();
     assert_eq!(ids, ["vol-1", "vol-2"]);
     assert!(!asked[0].contains("nexttoken") && asked[1].contains("nexttoken=a%2bb"));
+
+    let page = |key: &str, next: &str| {
+        let item = format!("<Contents><Key>p/{key}</Key><ETag>1</ETag></Contents>");
+        answer(200, "", &format!("<ListBucketResult>{item}{next}</ListBucketResult>"))
+    };
+    let next = "<NextContinuationToken>a+b/=</NextContinuationToken>";
+    let script = vec![page("1", next), page("2", "")];
+    let prefix = ObjectAddress::parse("s3://fleet/p/").unwrap();
+    let call = async |url| aws(options(Some(url))).s3().list(&prefix, 2).await;
+    let (found, asked) = against(script, call).await;
+    let keys: Vec<String> = found.unwrap().into_iter().map(|object| object.key).collect();
+    assert_eq!(keys, ["p/1", "p/2"]);
+    assert!(asked[0].starts_with("get /fleet/?list-type=2&prefix=p%2f http/1.1"), "{}", asked[0]);
+    let second = "get /fleet/?continuation-token=a%2bb%2f%3d&list-type=2&prefix=p%2f http/1.1";
+    assert!(asked[1].starts_with(second), "{}", asked[1]);
 }

@@ -1,7 +1,7 @@
 //! DynamoDB and S3, as moto has them.
 
 use crate::proxy::{Fault, Proxy};
-use crate::suite::{applied, enter, lists, suite};
+use crate::suite::{applied, enter, lists_of, suite};
 use cloud::{Aws, Credentials, Imds, Options, Source};
 use ledger::{Address, Engine};
 use qemu_tests::aws::{Moto, REGION};
@@ -89,7 +89,7 @@ async fn dynamodb() {
 
 async fn dynamodb_behind_a_lossy_proxy() {
     let proxy = Proxy::start(at(), Fault::Lossy).await;
-    lists(&[engine("dynamodb://rollinit", &proxy.address())], "lists/lossy").await;
+    lists_of(3, &[engine("dynamodb://rollinit", &proxy.address())], "lists/lossy").await;
     proxy.assert_lossy();
 }
 
@@ -117,7 +117,7 @@ async fn s3() {
 
 async fn s3_behind_a_lossy_proxy() {
     let proxy = Proxy::start(at(), Fault::Lossy).await;
-    lists(&[engine("s3://rollinit-fleet/lossy", &proxy.address())], "lists/lossy").await;
+    lists_of(3, &[engine("s3://rollinit-fleet/lossy", &proxy.address())], "lists/lossy").await;
     proxy.assert_lossy();
 }
 

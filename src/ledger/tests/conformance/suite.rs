@@ -7,6 +7,10 @@ use std::collections::BTreeSet;
 /// Clients that want the same entry at once.
 const RACERS: usize = 12;
 
+/// Who enters names into one entry, and how many each.
+const WRITERS: usize = 8;
+const NAMES: usize = 6;
+
 pub async fn applied(engine: &Engine, key: &str, expected: Option<&Token>, value: &[u8]) -> Token {
     match engine.cas(key, expected, value).await.unwrap() {
         Cas::Applied(token) => token,
@@ -115,11 +119,16 @@ pub async fn enter(engine: &Engine, key: &str, name: &str) {
 
 /// Names are entered by many at once; none is lost, none is there twice.
 pub async fn lists(engines: &[Engine], key: &'static str) {
-    let writers: Vec<_> = (0..8)
+    lists_of(NAMES, engines, key).await;
+}
+
+/// The same, with so many names of each writer.
+pub async fn lists_of(names: usize, engines: &[Engine], key: &'static str) {
+    let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let engine = engines[writer % engines.len()].clone();
             tokio::spawn(async move {
-                for number in 0..6 {
+                for number in 0..names {
                     enter(&engine, key, &format!("{writer}-{number}")).await;
                 }
             })
@@ -134,8 +143,9 @@ pub async fn lists(engines: &[Engine], key: &'static str) {
         }
     };
     let text = String::from_utf8(entry.value).unwrap();
-    let names: BTreeSet<&str> = text.lines().collect();
-    assert_eq!((names.len(), text.lines().count()), (48, 48), "{text}");
+    let entered: BTreeSet<&str> = text.lines().collect();
+    let all = WRITERS * names;
+    assert_eq!((entered.len(), text.lines().count()), (all, all), "{text}");
 }
 
 pub async fn suite(engine: &Engine, key: &'static str) {
