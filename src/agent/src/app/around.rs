@@ -21,6 +21,7 @@ use control::agent::Step;
 use control::client::{CallError, Client};
 use control::types::AppView;
 use rollout::fleet::SwapId;
+use rollout::ports::Verb;
 use rollout::{Answer, Failure, Fault, SwapPhase};
 
 /// The migration of a swap.
@@ -32,6 +33,7 @@ pub async fn migrate(tools: &Tools, app: &App, run: &Run) -> Result<Answer, Fail
     match fleet.migrate(&tools.supervisor, &app.name, run, force, say).await {
         End::Migrated => {}
         End::Done(host) => say(&format!("done by {host}")),
+        End::CalledBack(failure) => return Err(failure),
         End::Failed { host, reason } => {
             let reason = format!("{reason} (on {host})");
             return Err(Failure { fault: Fault::Release, reason, cure: Vec::new() });
@@ -56,14 +58,14 @@ pub async fn prepare(
 ) -> Result<Answer, Failure> {
     fence(tools, app, swap, Before::Users).await?;
     balanced::before_prepare(tools, app).await?;
-    ports::before_prepare(tools, app).await?;
+    ports::before(tools, app, swap, Verb::Prepare).await?;
     verb(tools, async |client| client.prepare(&app.name, closure, swap).await).await
 }
 
 /// The switch.
 pub async fn admit(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
     fence(tools, app, swap, Before::Users).await?;
-    ports::before_admit(tools, app, swap).await?;
+    ports::before(tools, app, swap, Verb::Admit).await?;
     let admitted = verb(tools, async |client| client.admit(&app.name, swap).await).await?;
     balanced::after_admit(tools, app).await?;
     Ok(admitted)
@@ -75,7 +77,7 @@ pub async fn retire(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Fail
     if app.phase(swap) != Some(SwapPhase::Retiring) {
         fence(tools, app, swap, Before::NoReturn).await?;
     }
-    ports::before_retire(tools, app, swap).await?;
+    ports::before(tools, app, swap, Verb::Retire).await?;
     verb(tools, async |client| client.retire(&app.name, swap).await).await
 }
 

@@ -2,17 +2,18 @@
 //!
 //! One run of the lock for each migration of the swap machine. Calls of the ledger, the run and its
 //! renewals are begun beside and answer through a channel; whatever of them is left is dropped with
-//! the lock. An agent that is started anew takes the lock again as the same swap, and joins the run.
+//! the lock. An agent that is started anew takes the lock again as the same swap, and joins the
+//! run.
 //!
 //! The supervisor is never told a length of time but a moment, on the clock that PID 1 holds its
 //! deadlines by: an order that lies about gives no more time than the lock gave.
 
-use super::Fleet;
 use super::records::RecordError;
+use super::{Before, Fleet};
 use crate::app::{now, until};
 use crate::supervisor::{Run, Supervisor};
 use rollout::fleet::{Lock, LockEffect, LockEvent, Migrations, Verdict, Wish, keys};
-use rollout::{Ledger, Token};
+use rollout::{Failure, Ledger, Token};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub enum End {
     Migrated,
     /// It was done before, by that host.
     Done(String),
+    /// The swap was called back while nothing of it ran.
+    CalledBack(Failure),
     /// It failed, here or on that host.
     Failed {
         /// Where.
@@ -91,6 +94,7 @@ impl Fleet {
         let mut began = Some(Instant::now());
         let mut event = LockEvent::Tick;
         loop {
+            let mut is_waiting = false;
             if let LockEvent::LookFailed(why) | LockEvent::WriteFailed(why) = &event {
                 say(&format!("waits for the ledger: {why}"));
             }
@@ -101,10 +105,21 @@ impl Fleet {
                     self.metrics.lock_waited(app, began.elapsed());
                 }
                 match effect {
-                    LockEffect::Waits(text) => say(&format!("waits: {text}")),
+                    LockEffect::Waits(text) => {
+                        say(&format!("waits: {text}"));
+                        is_waiting = true;
+                    }
                     LockEffect::Over(verdict) => return End::of(verdict),
                     effect => driver.carry_out(effect),
                 }
+            }
+            // A run is never left alone. Somebody may have ended the rollout and taken the lock
+            // away, since the migration hangs: then it is not begun again.
+            if is_waiting
+                && driver.is_idle()
+                && let Err(failure) = self.may(app, &run.swap, Before::Users).await
+            {
+                return End::CalledBack(failure);
             }
             let wake_ns = lock.wake_ns();
             event = tokio::select! {
@@ -133,6 +148,11 @@ impl Fleet {
 }
 
 impl Driver<'_> {
+    /// Nothing runs here.
+    fn is_idle(&self) -> bool {
+        self.running.as_ref().is_none_or(AbortHandle::is_finished)
+    }
+
     fn carry_out(&mut self, effect: LockEffect) {
         match effect {
             LockEffect::Look => {

@@ -210,7 +210,7 @@ pub enum LocksVerb {
     /// HOST: the slot of that host. Do it when the host is gone for good and the
     /// group cannot see that by itself. It counts as a failure of the release that the
     /// host was on its way to, and ends its rollout, unless you say --no-fault. A host
-    /// that lives after all turns its swap back if users are not on it yet.
+    /// that lives after all turns its swap back, unless that was as good as over.
     ///
     /// APP: its migration lock. The migration that holds it ends within its lease, and
     /// the next one begins after that: there are never two. Needed when bin/migrate

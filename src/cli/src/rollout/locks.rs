@@ -247,7 +247,7 @@ fn tell(released: &Released, is_fault: bool, screen: &mut Screen) -> Result<(), 
             };
             format!(
                 "{host}: slot {} is free; {meaning}. If the host lives after all, it turns its \
-                 swap back unless users are on {to} already.",
+                 swap to {to} back, unless that was as good as over.",
                 slot.fence
             )
         }
