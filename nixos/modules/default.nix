@@ -1,4 +1,4 @@
-# All modules of a system that rollinit boots. Those from services.nix to metrics.nix add only
+# All modules of a system that rollinit boots. Those from services.nix to releases.nix add only
 # rollinit's options and can join a NixOS configuration; the others carry NixOS's own option names in
 # a smaller subset.
 [
@@ -8,8 +8,10 @@
   ./agent.nix
   ./cloud.nix
   ./fleet.nix
+  ./balancers.nix
   ./peers.nix
   ./metrics.nix
+  ./releases.nix
   ./user-data.nix
   ./etc.nix
   ./users.nix

@@ -322,6 +322,77 @@ in
         { ledger = "s3://bucket/prefix"; group = "prod"; host = "web-1"; }
       ];
     };
+    # Who may sign is a file beside the agent's own; what is not said is not written.
+    releases =
+      let
+        person = "alice ssh-ed25519 AAAA";
+        of = releases: (system { rollinit = { inherit releases; }; }).environment.etc;
+        signed = of {
+          web = {
+            url = "https://releases.example.org/web";
+            signers = [ person ];
+            threshold = 1;
+            every = "10s";
+            onlySigned = true;
+          };
+        };
+      in
+      {
+        actual = [
+          (fromTOML signed."rollinit/agent.toml".text).desired.web
+          signed."rollinit/signers/web".text
+          (fromTOML (of { web.url = "file:///srv/web"; })."rollinit/agent.toml".text).desired.web
+        ];
+        expected = [
+          {
+            url = "https://releases.example.org/web";
+            signers = "/etc/rollinit/signers/web";
+            threshold = 1;
+            every = "10s";
+            only-signed = true;
+          }
+          "${person}\n"
+          { url = "file:///srv/web"; }
+        ];
+      };
+    # Names become the file's, what is not said is not written, and the end of the host is held up by
+    # a service that is stopped before the agent and the apps.
+    balancers =
+      let
+        of = config: {
+          sections = (fromTOML config.environment.etc."rollinit/agent.toml".text).balancer;
+          inherit (config.rollinit.services.rollinit-balancers) after;
+        };
+      in
+      {
+        actual = of (system {
+          rollinit.apps.web = { listen.http = 80; };
+          rollinit.cloud.enable = true;
+          rollinit.balancers = {
+            edge = { kind = "haproxy"; app = "web"; sockets = [ "lb:9999" ]; backends = [ "web" ]; };
+            front = {
+              kind = "alb";
+              app = "web";
+              targetGroups = [ "web" ];
+              minHealthy = 0;
+              asg = "standby";
+            };
+          };
+        });
+        expected = {
+          sections = {
+            edge = { kind = "haproxy"; app = "web"; sockets = [ "lb:9999" ]; backends = [ "web" ]; };
+            front = {
+              kind = "alb";
+              app = "web";
+              target-groups = [ "web" ];
+              min-healthy = 0;
+              asg = "standby";
+            };
+          };
+          after = [ "rollinit-agent" "web" ];
+        };
+      };
     # An instance needs no app for an agent, and an empty section says that it is one.
     cloud = {
       actual = map (settings: (fromTOML (system {
@@ -539,6 +610,9 @@ in
     noTimeServer = failing
       "rollinit.chrony.servers is empty; name a server"
       { rollinit.chrony.enable = true; };
+    tooFewPersons = failing
+      "rollinit.releases.web.threshold: a number from 1 to that of the persons"
+      { rollinit.releases.web = { url = "file:///x"; signers = [ "alice k" ]; threshold = 2; }; };
     guardedName = failing
       "option rollinit.guardedAddresses.0: \"metadata\" is not a string matching"
       { rollinit.guardedAddresses = [ "metadata" ]; };

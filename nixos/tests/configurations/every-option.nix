@@ -86,6 +86,30 @@
     group = "prod";
     host = "web-1";
   };
+  rollinit.balancers = {
+    edge = {
+      kind = "haproxy";
+      app = "shop";
+      around = "always";
+      minHealthy = 0;
+      drain = "30s";
+      floor = "1s";
+      join = "30s";
+      settle = "1s";
+      patience = "5m";
+      port = 8080;
+      sockets = [ "10.0.0.5:9999" "/run/haproxy/admin.sock" ];
+      backends = [ "shop" ];
+      address = "10.0.0.11";
+    };
+    named = {
+      kind = "haproxy";
+      app = "shop";
+      sockets = [ "10.0.0.5:9999" ];
+      servers = [ "shop/web-1" ];
+    };
+    front = { kind = "alb"; app = "shop"; targetGroups = [ "shop" ]; asg = "standby"; };
+  };
   rollinit.peers = {
     enable = true;
     listen = "[::]:7465";
@@ -93,6 +117,16 @@
     hosts = [ "10.0.0.7:7465" ];
     open = true;
     bytesPerSecond = 50000000;
+  };
+  rollinit.releases.shop = {
+    url = "ledger:";
+    signers = [
+      "alice ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+    ];
+    threshold = 1;
+    every = "1m";
+    group = "prod";
+    onlySigned = true;
   };
   rollinit.metrics.listen = "127.0.0.1:9465";
   rollinit.webhook = {
