@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, Release};
 use qemu_tests::contained::Output;
 use qemu_tests::fleet::Fleet;
+use std::collections::BTreeSet;
 
 /// Exit codes of `rollinit rollout start --wait` (docs/cli.md).
 const BLESSED: i32 = 0;
@@ -70,5 +71,96 @@ pub fn rolls_and_stops() -> Result<()> {
     let swaps = fleet.hosts[1].swaps()?;
     let newest = swaps.first().context("a swap")?["swap"].as_str().context("an id")?;
     ensure!(newest.starts_with("catch-up-"), "{APP}: {swaps:?}");
+    Ok(())
+}
+
+/// Kills the agents of hosts whenever what the group shows of them changes, until it shows that the
+/// rollout is over.
+fn kill_at_each_change(fleet: &Fleet) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let over = fleet.hosts[0].host.until("the rollout is over", || {
+        // The ledger answers whoever is killed.
+        let Ok(status) = fleet.status() else { return Ok(false) };
+        let app = &status["apps"][0];
+        for (number, host) in app["hosts"].as_array().into_iter().flatten().enumerate() {
+            if seen.insert(format!("{number} {} {}", host["word"], host["out"])) {
+                fleet.hosts[number].kill_agent()?;
+            }
+        }
+        Ok(app["rollout"].is_null())
+    });
+    over.with_context(|| format!("{seen:?}\n{}", fleet.said()))?;
+    // That nothing was killed would prove nothing.
+    ensure!(seen.len() >= 2 * fleet.hosts.len(), "{seen:?}");
+    Ok(())
+}
+
+/// Proof: agents are killed whenever something changes, and the ledger goes away in the middle: the
+/// release is blessed all the same. Its migration ran once, one that failed ran once and ended the
+/// rollout. While the ledger is away everybody serves, and each host says what it waits for. A host
+/// that joins by its user-data gets what is blessed.
+pub fn struck_in_the_middle() -> Result<()> {
+    let mut fleet = Fleet::start(2, "[app.swap]\nbake = \"1s\"\nwatch = \"200ms\"\n", None)?;
+    let note = fleet.hosts[0].host.path("notes").display().to_string();
+    let noted = || std::fs::read_to_string(&note).unwrap_or_default();
+    let migrate: &[&str] = &["task", "migrated", "--note", &note, "--after-ms", "1000"];
+    let unable: &[&str] = &["task", "cannot", "--note", &note, "--code", "3"];
+    let release = |name, programs: &[(&str, &[&str])]| {
+        fleet.hosts[0].release(&Release { name, serve: &[], programs })
+    };
+    let second = release("web-2", &[("migrate", migrate)])?;
+    let unmigrated = release("web-unmigrated", &[("migrate", unable)])?;
+    let third = release("web-3", &[])?;
+
+    expect(&fleet, &fleet.roll(&second, &[])?, BLESSED)?;
+    kill_at_each_change(&fleet)?;
+    ensure_versions(&fleet, &["web-2"; 2])?;
+    ensure!(noted() == "migrated\n", "{}\n{}", noted(), fleet.said());
+
+    expect(&fleet, &fleet.roll(&unmigrated, &["--wait"])?, FAILED)?;
+    ensure_versions(&fleet, &["web-2"; 2])?;
+    ensure!(noted() == "migrated\ncannot\n", "{}\n{}", noted(), fleet.said());
+
+    expect(&fleet, &fleet.roll(&third, &[])?, BLESSED)?;
+    lose_the_ledger(&fleet)?;
+    let over = fleet.roll(&third, &["--wait"])?;
+    expect(&fleet, &over, BLESSED)?;
+    ensure_versions(&fleet, &["web-3"; 2])?;
+
+    let new = fleet.hosts[0].beside(QUICK)?;
+    let document = new.host.path("user-data.toml");
+    let text = format!("rollinit = 1\ngroup = \"prod\"\nledger = \"{}\"\n", fleet.ledger);
+    std::fs::write(&document, text)?;
+    new.configure(&format!("[user-data]\nfile = \"{}\"\n", document.display()))?;
+    fleet.hosts.push(new);
+    let new = &mut fleet.hosts[2];
+    new.settle()?;
+    new.host.until("it runs what is blessed", || {
+        Ok(new.version().is_ok_and(|version| version == "web-3"))
+    })?;
+    ensure!(noted() == "migrated\ncannot\n", "{}\n{}", noted(), fleet.said());
+    Ok(())
+}
+
+/// Takes the ledger away while a host swaps, until each host has said so, and brings it back.
+fn lose_the_ledger(fleet: &Fleet) -> Result<()> {
+    let first = &fleet.hosts[0].host;
+    first.until("a host swaps", || {
+        let status = fleet.status()?;
+        let hosts = status["apps"][0]["hosts"].as_array().cloned().unwrap_or_default();
+        Ok(hosts.iter().any(|host| host["word"] == "swaps"))
+    })?;
+    let (folder, aside) = (fleet.folder(), fleet.folder().with_extension("aside"));
+    std::fs::rename(&folder, &aside)?;
+    // No folder is no entry; a file in its place is no ledger.
+    std::fs::write(&folder, "")?;
+    for host in &fleet.hosts {
+        host.host.until("it says that the ledger is away", || {
+            Ok(host.host.must(&["status"])?.contains("gives no answer"))
+        })?;
+        host.version().context("it serves meanwhile")?;
+    }
+    std::fs::remove_file(&folder)?;
+    std::fs::rename(&aside, &folder)?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! This host's part in its fleet: the shell around [`rollout::fleet::Member`].
 //!
-//! The member decides, from the group's record and from what runs here; what it says is carried out
-//! in [`task`]. Between the two stands nothing that a restart of the agent would lose: the record is
-//! on the ledger, swaps are in the journal.
+//! The member decides, from the group's record and from what runs here; what it says is carried
+//! out in [`task`]. Between the two stands nothing that a restart of the agent would lose: the
+//! record is on the ledger, swaps are in the journal.
 //!
 //! Before a step of a swap that others see, the record is read once more ([`Fleet::may`]): a host
 //! whose slot was taken away stops there.

@@ -238,6 +238,7 @@ impl Session {
     /// unless RenewTask puts that off, also with no supervisor; and at until_ns of CLOCK_MONOTONIC
     /// at the latest, after which it is not begun either. It finds fence as ROLLINIT_FENCE. Role:
     /// admin.
+    #[expect(clippy::too_many_arguments, reason = "they are the parameters of the method")]
     async fn run_task(
         &self,
         app: String,

@@ -16,8 +16,8 @@ pub enum Before {
     NoReturn,
 }
 
-/// How long a ledger that does not answer is waited for at such a step: nothing is worse for it, and
-/// a network that is away for a minute shall fail nothing.
+/// How long a ledger that does not answer is waited for at such a step: nothing is worse for it,
+/// and a network that is away for a minute shall fail nothing.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Between two questions meanwhile.

@@ -1,5 +1,5 @@
-//! The group's records on the ledger: read, changed by compare-and-swap, and settled by reading when
-//! an answer got lost.
+//! The group's records on the ledger: read, changed by compare-and-swap, and settled by reading
+//! when an answer got lost.
 
 use super::Fleet;
 use rollout::fleet::{Group, Refusal, Status, keys};

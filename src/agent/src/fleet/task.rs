@@ -251,7 +251,8 @@ impl Task {
 }
 
 impl Fleet {
-    /// Leaves word in the run directory for who asks on this host about the group without naming it.
+    /// Leaves word in the run directory for who asks on this host about the group without naming
+    /// it.
     async fn take_seat(&self, host: &str, run: PathBuf) {
         let (ledger, group, host) = (self.ledger.clone(), self.group.clone(), host.to_owned());
         let bytes = Seat { ledger, group, host }.write();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub const SUBJECT: &str = "fleet";
 
 /// How long the ledger may be away before that is told.
-const AWAY_SAID: Duration = Duration::from_secs(10);
+const AWAY_SAID: Duration = Duration::from_secs(5);
 
 /// What is known of the ledger.
 #[derive(Debug, Default)]

@@ -1,14 +1,14 @@
 //! Which hosts of a group live.
 //!
-//! A host says what it is up to at least every [`BEAT_MS`](super::limits::BEAT_MS). One whose record
-//! stood unchanged for [`SILENT_MS`], on the *reader's* clock and counted from the reader's first
-//! look at it, is silent: it is no member any more, until it says something again. So is one that
-//! EC2 reports terminated, and one that says that it leaves.
+//! A host says what it is up to at least every [`BEAT_MS`](super::limits::BEAT_MS). One whose
+//! record stood unchanged for [`SILENT_MS`], on the *reader's* clock and counted from the reader's
+//! first look at it, is silent: it is no member any more, until it says something again. So is one
+//! that EC2 reports terminated, and one that says that it leaves.
 //!
 //! To be wrong about that costs little: who is taken for living too long keeps a release from being
 //! blessed for so long, and a share of the group is counted on a host too many; who is taken for
-//! dead and comes back catches up with what is blessed. A slot is never taken from anybody for being
-//! silent.
+//! dead and comes back catches up with what is blessed. A slot is never taken from anybody for
+//! being silent.
 
 use super::limits::SILENT_MS;
 use super::status::Status;
