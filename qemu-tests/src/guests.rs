@@ -47,8 +47,11 @@ pub const GUESTS: [(&str, &str); 38] = [
     ("demo-ec2", "ec2"),
     ("cluster-rolls", "cluster"),
     ("cluster-survives", "cluster"),
-    ("demo-cluster", "cluster"),
+    ("demo-cluster", "cluster-demo"),
 ];
+
+/// Configurations that no test boots.
+pub const DEMOS: [&str; 1] = ["cluster-demo"];
 
 /// Where the guest `foreign-client` carries connections to its control socket
 /// (`guests/foreign.nix`).

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: a host under load whose app is swapped, well and badly, while what swaps it
 //! is killed. About two minutes.
 
+mod cluster;
 mod ec2;
 
 use crate::workspace::step;
@@ -26,6 +27,8 @@ pub enum Demo {
     Swaps,
     /// A host on EC2, from firmware to power-off.
     Ec2,
+    /// Releases that go over three hosts and more, under load.
+    Cluster,
 }
 
 /// Requests a second of each load.
@@ -107,6 +110,7 @@ pub fn run(root: &Path, demo: Demo, json: bool) -> Result<()> {
     match demo {
         Demo::Swaps => swaps(root, json),
         Demo::Ec2 => ec2::run(root, json),
+        Demo::Cluster => cluster::run(root, json),
     }
 }
 

@@ -64,12 +64,15 @@ enum Task {
         /// Only tests whose name contains this.
         name: Option<String>,
     },
-    /// See it alive: swap an app under load, well and badly, and kill who swaps it; or `ec2`.
+    /// See it alive: swap an app under load, well and badly, and kill who swaps it; or `ec2`, or
+    /// `cluster`.
     #[command(
         after_help = "Takes about two minutes after the first build; `ec2`, a host from UEFI and \
-                            user-data to a spot notice, one. The guest's console is kept in \
-                            target/qemu/demo/serial.log or demo-ec2/serial.log.\nExit code 0: \
-                            every claim of the closing table held. Ctrl-C cleans up."
+                            user-data to a spot notice, one; `cluster`, releases over three hosts \
+                            behind HAProxy, four, and root. The guests' consoles are kept in \
+                            target/qemu/demo/serial.log, demo-ec2/serial.log or \
+                            demo-cluster/NUMBER/serial.log.\nExit code 0: every claim of the \
+                            closing table held. Ctrl-C cleans up."
     )]
     Demo {
         /// Which one.

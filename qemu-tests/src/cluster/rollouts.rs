@@ -2,6 +2,7 @@
 
 use super::haproxy::Front;
 use super::{Cluster, GROUP};
+use crate::guest::swap::Swapped;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::process::Command;
@@ -68,6 +69,12 @@ impl Group {
     #[must_use]
     pub fn state(&self, front: Front) -> &str {
         self.app(front.app)["state"].as_str().unwrap_or("-")
+    }
+
+    /// What all hosts of the app ran last: a store path.
+    #[must_use]
+    pub fn blessed(&self, front: Front) -> Option<&str> {
+        self.app(front.app)["blessed"]["path"].as_str()
     }
 
     /// Who is out.
@@ -159,13 +166,56 @@ impl Cluster {
         }
     }
 
-    /// What became of the newest swap of an app on a host, step by step.
+    /// The steps of the newest swap of an app on a host, each with its time in milliseconds.
     ///
     /// # Errors
-    /// The host does not answer.
-    pub fn last_swap(&mut self, number: u8, front: Front) -> Result<Value> {
-        let guest = self.host(number)?.guest()?;
-        let text = guest.agent.rollinit(&["swaps", front.app, "--json"])?;
-        serde_json::from_str(&text).with_context(|| format!("swaps --json printed {text:?}"))
+    /// There was none, or the host does not answer.
+    pub fn steps(&mut self, number: u8, front: Front) -> Result<Vec<(String, u64)>> {
+        let agent = &mut self.host(number)?.guest()?.agent;
+        let text = agent.rollinit(&["swaps", front.app, "--json"])?;
+        let swaps: Value = serde_json::from_str(text.lines().next().unwrap_or_default())?;
+        let id = swaps["swaps"][0]["swap"].as_str();
+        let id = id.with_context(|| format!("no swap of {} in {text:?}", front.app))?;
+        let (output, _) = agent.attempt(&["swaps", "--follow", id, "--json"], None)?;
+        let swapped = Swapped::read(output);
+        Ok(swapped.steps().into_iter().map(|(step, ms)| (step.to_owned(), ms)).collect())
     }
+
+    /// What a shell line prints on all hosts that live, one after the other.
+    ///
+    /// # Errors
+    /// It fails on one.
+    pub fn everywhere(&mut self, line: &str) -> Result<String> {
+        let mut text = String::new();
+        for host in self.hosts.iter_mut().filter(|host| host.lives()) {
+            text.push_str(&host.shell(line)?);
+        }
+        Ok(text)
+    }
+
+    /// How many different ids of a load the hosts that live served, and how many of them one host
+    /// served more than once.
+    ///
+    /// # Errors
+    /// A host does not answer as it should.
+    pub fn served(&mut self, load: &str) -> Result<(u64, u64)> {
+        let ids = format!("awk '$4 ~ /^{load}-/ {{ print $4 }}' /tmp/served | sort");
+        let all = self.everywhere(&format!("{ids} -u | wc -l"))?;
+        let twice = self.everywhere(&format!("{ids} | uniq -d | wc -l"))?;
+        Ok((sum(&all), sum(&twice)))
+    }
+
+    /// How many requests of users a version was asked, on all hosts that live.
+    ///
+    /// # Errors
+    /// A host does not answer as it should.
+    pub fn users(&mut self, version: &str) -> Result<u64> {
+        let program =
+            format!("$1 == \"{version}\" && $3 != \"/up\" {{ users++ }} END {{ print users + 0 }}");
+        Ok(sum(&self.everywhere(&format!("awk '{program}' /tmp/served"))?))
+    }
+}
+
+fn sum(text: &str) -> u64 {
+    text.split_ascii_whitespace().filter_map(|word| word.parse::<u64>().ok()).sum()
 }

@@ -38,26 +38,13 @@ pub fn rolls(name: &str) -> Result<()> {
         }
         cluster.roll(WEB, "v4-migrated", &[])?.expect(BLESSED)?;
         serve(&mut cluster, WEB, "v4-migrated")?;
-        let notes = everywhere(&mut cluster, "cat /tmp/migrated 2> /dev/null || true")?;
+        let notes = cluster.everywhere("cat /tmp/migrated 2> /dev/null || true")?;
         ensure!(notes == "migrated for 4-migrated\n", "migrated: {notes:?}");
         for running in loads {
             unhurt(&mut cluster, running?)?;
         }
         Ok(())
     })
-}
-
-/// What a shell line prints on all hosts that live, one after the other.
-fn everywhere(cluster: &mut Cluster, line: &str) -> Result<String> {
-    let mut text = String::new();
-    for host in cluster.hosts.iter_mut().filter(|host| host.lives()) {
-        text.push_str(&host.shell(line)?);
-    }
-    Ok(text)
-}
-
-fn numbers(text: &str) -> Vec<u64> {
-    text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 /// Every host that lives runs a release: it says so in the ledger, and its profile leads there.
@@ -72,8 +59,8 @@ fn serve(cluster: &mut Cluster, front: Front, release: &str) -> Result<()> {
         ensure!(told, "{id} does not run {path}: {runs:?}");
     }
     ensure!(group.out().is_empty(), "somebody is out still: {:?}", group.out());
-    let links =
-        everywhere(cluster, &format!("readlink -f /nix/var/nix/profiles/rollinit/{}", front.app))?;
+    let profile = format!("/nix/var/nix/profiles/rollinit/{}", front.app);
+    let links = cluster.everywhere(&format!("readlink -f {profile}"))?;
     let leads = links.lines().filter(|link| *link == path).count();
     ensure!(leads == living.len(), "the profiles lead to {links}");
     Ok(())
@@ -89,11 +76,8 @@ fn stops_at_one(cluster: &mut Cluster, front: Front, bad: &str, version: &str) -
     ensure!(failed.len() == 1, "{bad} should have failed on one host: {failed:?}");
     ensure!(group.runs(front) == before, "{before:?} became {:?}", group.runs(front));
     println!("{}: {bad} stopped at one host: {}", front.app, rolled.why());
-    let count = |path: &str| {
-        format!("awk '$1 == \"{version}\" && {path} {{ n++ }} END {{ print n + 0 }}' /tmp/served")
-    };
-    let users = everywhere(cluster, &count("$3 != \"/up\""))?;
-    ensure!(numbers(&users).iter().sum::<u64>() == 0, "users came to {bad}: {users}");
+    let users = cluster.users(version)?;
+    ensure!(users == 0, "{users} requests of users came to {bad}");
     Ok(())
 }
 
@@ -103,11 +87,7 @@ fn unhurt(cluster: &mut Cluster, running: Running) -> Result<()> {
     let report = running.stop();
     println!("{report}");
     ensure!(answers && report.failed == 0, "answers in the end: {answers}; {report}");
-    let ids = format!("awk '$4 ~ /^{}-/ {{ print $4 }}' /tmp/served | sort", report.name);
-    let served = everywhere(cluster, &format!("{ids} -u | wc -l"))?;
-    let twice = everywhere(cluster, &format!("{ids} | uniq -d | wc -l"))?;
-    let (served, twice) =
-        (numbers(&served).iter().sum::<u64>(), numbers(&twice).iter().sum::<u64>());
+    let (served, twice) = cluster.served(&report.name)?;
     ensure!((served, twice) == (report.sent, 0), "{served} served, {twice} twice, but {report}");
     Ok(())
 }
