@@ -108,7 +108,8 @@ pub fn boot(name: &str) -> Result<Boot> {
             boot.firmware = true;
         }
         "ec2-direct" | "ec2-credentials" | "ec2-notices" | "ec2-network" | "ec2-user-data"
-        | "root-grows" | "root-late" | "volumes" => {
+        | "root-grows" | "root-late" | "volumes" | "cluster-rolls" | "cluster-survives"
+        | "demo-cluster" => {
             on_ec2(&mut boot, &Instance::default(), None)?;
         }
         "activation" => {

@@ -140,7 +140,8 @@ fn configuration(fronts: &[Front], hosts: &[(String, Ipv4Addr)]) -> String {
          nbthread 1\n{DEFAULTS}"
     );
     for Front { app, port, ports } in fronts {
-        text.push_str(&format!("frontend users-{app}\n  bind {}:{port}\n", Ipv4Addr::LOCALHOST));
+        // One name for both, as many have it.
+        text.push_str(&format!("frontend {app}\n  bind {}:{port}\n", Ipv4Addr::LOCALHOST));
         text.push_str(&format!("  default_backend {app}\nbackend {app}\n"));
         for (host, address) in hosts {
             for port in *ports {
