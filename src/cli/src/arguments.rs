@@ -20,7 +20,7 @@ Exit codes:
   4  you may not do that; the error says which role it takes
   5  there is no such service
   6  the supervisor refused: the host goes down, or too much is asked at once
- 10-15  how a swap ended; see `rollinit swap --help`
+ 10-16  how a swap or a rollout ended; see their --help
 
 Roles: group `rollinit-read` may look, group `rollinit` may also start and stop
 services and swap apps, root may do everything. A process of a service may look
@@ -29,6 +29,7 @@ at most, unless its definition says more.
 Environment:
   ROLLINIT_SOCKET  the control socket, if --socket is not given
   ROLLINIT_AGENT   the agent's socket, if --agent is not given
+  ROLLINIT_LEDGER, ROLLINIT_GROUP  as --ledger, --group of `rollout` and `locks`
   NO_COLOR         no colours, even on a terminal
   COLUMNS          the width of the screen, if it is not 80";
 
@@ -297,7 +298,7 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     Locks(rollout::Locks),
 
-    /// Make, sign and verify release documents: what an app of a group shall run
+    /// Make, sign and verify releases: what an app of a group shall run
     ///
     /// Hosts that are told of signers (docs/releases.md) take no other release than one
     /// that enough persons signed. None of this needs a host: it runs on a laptop and

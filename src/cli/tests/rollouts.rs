@@ -537,8 +537,8 @@ fn watching_from_a_pipe() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// docs/rollout.md is read at 3 a.m.: it has every text that this command may end with, as long
-/// as it ends with it.
+/// docs/rollout.md is read at 3 a.m.: it has the texts of this command and of a host's part, and
+/// none that nobody says any more.
 #[test]
 fn each_error_is_in_the_page() {
     let page = include_str!("../../../docs/rollout.md");
@@ -551,6 +551,11 @@ fn each_error_is_in_the_page() {
         include_str!("../src/rollout/view.rs"),
         include_str!("../src/rollout/watch.rs"),
         include_str!("../../userdata/src/lib.rs"),
+        include_str!("../../agent/src/agent/fleet.rs"),
+        include_str!("../../agent/src/fleet.rs"),
+        include_str!("../../agent/src/fleet/fence.rs"),
+        include_str!("../../agent/src/fleet/records.rs"),
+        include_str!("../../agent/src/fleet/words.rs"),
     ];
     for text in [
         "no ledger is named, and this host's agent is in no group",
@@ -567,6 +572,16 @@ fn each_error_is_in_the_page() {
         ": others were faster ",
         " is not what a host writes",
         " is not what an agent writes",
+        "this host's slot in group ",
+        " cannot be confirmed: ",
+        " is not this host's any more",
+        " does not roll this release any more",
+        ": the ledger gives no answer: ",
+        ": nothing was rolled there yet",
+        "another host calls itself ",
+        " could not be changed: ",
+        " rolls it, now to ",
+        " may roll it, and its ledger has not answered yet",
     ] {
         let is_said = sources.iter().any(|source| source.contains(text));
         assert!(is_said, "nobody says {text:?} any more: take it out of the page");
