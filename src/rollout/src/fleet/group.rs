@@ -312,7 +312,7 @@ impl Group {
             let holders = self.holders.iter().map(|holder| holder.host.clone()).collect();
             return Err(Refusal::Full { holders, allowed });
         }
-        self.fences += 1;
+        self.fences = self.fences.saturating_add(1);
         self.holders.push(Holder { fence: self.fences, ..wanted });
         Ok(self.fences)
     }

@@ -76,7 +76,7 @@ impl Migrations {
         let before = hold.clone();
         if !hold.is_revoked() {
             hold.swap = format!("{REVOKED}{by}");
-            hold.beat += 1;
+            hold.beat = hold.beat.saturating_add(1);
             hold.since_ms = now_ms;
             self.format = FORMAT;
         }

@@ -334,9 +334,9 @@ impl Lock {
         next.format = FORMAT;
         // After a restart of the agent it is the same taking, and the same run goes on.
         if !self.holds(record) {
-            next.fence += 1;
+            next.fence = next.fence.saturating_add(1);
         }
-        let beat = record.holder.as_ref().map_or(0, |hold| hold.beat) + 1;
+        let beat = record.holder.as_ref().map_or(0, |hold| hold.beat).saturating_add(1);
         next.holder = Some(Hold {
             host: self.wish.host.clone(),
             swap: self.wish.swap.clone(),
@@ -387,7 +387,7 @@ impl Lock {
             (Stage::Holding, Some((record, _))) => {
                 let mut next = record.clone();
                 if let Some(hold) = &mut next.holder {
-                    hold.beat += 1;
+                    hold.beat = hold.beat.saturating_add(1);
                 }
                 self.write(next);
             }

@@ -453,7 +453,7 @@ impl Member {
             return;
         }
         self.said_ns = self.now.clock_ns;
-        status.beat = before.map_or(0, |before| before.beat) + 1;
+        status.beat = before.map_or(0, |before| before.beat).saturating_add(1);
         status.wall_ms = self.now.wall_ms;
         self.said = Some(status.clone());
         self.effects.push(Effect::Say(status));
