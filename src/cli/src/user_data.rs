@@ -5,6 +5,7 @@ use crate::exit::{Code, Failure};
 use crate::screen::{Screen, printable};
 use crate::times;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -60,7 +61,7 @@ fn read(file: &Path, is_stdin: bool) -> io::Result<Vec<u8>> {
 
 /// What a host would do, a line each.
 fn would(document: &UserData) -> Vec<String> {
-    let mut lines = purpose(&document.purpose);
+    let mut lines = purpose(document);
     lines.extend(document.group.iter().map(|group| format!("be a member of the group {group}")));
     lines.extend(document.caches.iter().map(|cache| format!("fetch from {cache}")));
     let variables: Vec<&str> = document.environment.keys().map(String::as_str).collect();
@@ -74,15 +75,25 @@ fn would(document: &UserData) -> Vec<String> {
     lines
 }
 
-fn purpose(purpose: &Purpose) -> Vec<String> {
-    match purpose {
+fn purpose(document: &UserData) -> Vec<String> {
+    match &document.purpose {
         Purpose::Image => vec!["be what its image is".to_owned()],
         Purpose::Apps(apps) => {
             let lines = apps.iter().map(|(name, wish)| {
                 let by = if wish.definition.is_some() { "" } else { " as the image defines it" };
                 match &wish.closure {
                     Closure::Path(path) => format!("run {name}{by}: {path}"),
-                    Closure::Release(url) => format!("run {name}{by}: what {url} names"),
+                    Closure::Release(url) => match &document.signers {
+                        None => format!("run {name}{by}: what {url} names"),
+                        Some(signers) => {
+                            let person = |line: &str| line.split(' ').next().map(str::to_owned);
+                            let may: BTreeSet<String> =
+                                signers.text.lines().filter_map(person).collect();
+                            let may = may.into_iter().collect::<Vec<_>>().join(", ");
+                            let due = signers.threshold;
+                            format!("run {name}{by}: what {url} names, signed by {due} of {may}")
+                        }
+                    },
                 }
             });
             lines.collect()

@@ -210,6 +210,22 @@ fn put_on_a_ledger() {
     assert_eq!(publish(&["--json"]).json()["key"], "groups/prod/desired/web");
 }
 
+/// Proof: user-data that names who has to sign says so before it is given to an instance.
+#[test]
+fn user_data_tells_who_has_to_sign() {
+    let desk = Desk::new();
+    let signers = std::fs::read_to_string(desk.at("signers")).unwrap();
+    let signers = serde_json::to_string(&signers.lines().collect::<Vec<_>>()).unwrap();
+    let text = format!(
+        "rollinit = 1\nsigners = {signers}\nthreshold = 2\n\
+         [apps.web]\nrelease = \"https://releases.example.org/web\"\n"
+    );
+    std::fs::write(desk.at("user-data.toml"), text).unwrap();
+    let checked = desk.run(&["user-data", "check", "user-data.toml"]);
+    assert_eq!((checked.code, &*checked.error), (0, ""), "{checked:?}");
+    assert!(checked.out.contains("names, signed by 2 of alice, bob"), "{checked:?}");
+}
+
 /// The file of that name, somewhere below.
 fn find(folder: &Path, name: &str) -> PathBuf {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
