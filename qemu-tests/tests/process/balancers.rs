@@ -100,7 +100,7 @@ impl Fronted {
     fn slow(&self, ms: u32) -> Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let head = "host: test\r\nx-id: slow-1\r\nconnection: close";
+        let head = "host: test\r\nx-request-id: slow-1\r\nconnection: close";
         stream.write_all(format!("GET /slow?ms={ms} HTTP/1.1\r\n{head}\r\n\r\n").as_bytes())?;
         Ok(stream)
     }

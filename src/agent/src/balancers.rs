@@ -1,9 +1,9 @@
 //! The load balancers that send to this host: leaving them, and coming back.
 //!
 //! What to do and in which order is decided by `balancer::machine`. Here is what surrounds it: what
-//! was taken out is in a file for each balancer, written before it is taken out and emptied when all
-//! of it is back, so that an agent that is started again gives back just that. One errand at a time
-//! goes to a balancer; a newer one takes the place of an older one.
+//! was taken out is in a file for each balancer, written before it is taken out and removed when
+//! all of it is back, so that an agent that is started again gives back just that. One errand at a
+//! time goes to a balancer; a newer one takes the place of an older one.
 
 use crate::app::Tools;
 use crate::config::balancer::{Around, Balancer as Settings, Kind};
@@ -183,8 +183,8 @@ impl Balancers {
         self.leaving.set(false);
     }
 
-    /// Takes the whole host out since it goes down, whatever that means for others. Nobody brings it
-    /// back before the next boot.
+    /// Takes the whole host out since it goes down, whatever that means for others. Nobody brings
+    /// it back before the next boot.
     ///
     /// # Errors
     /// A balancer does not answer.

@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(count_in(mapped, 4000), 1);
     }
 
-    /// The kernel's own table: a connection of ours over loopback is not counted, and nothing breaks.
+    /// The kernel's own table: a connection of ours over loopback is not counted.
     #[test]
     fn the_kernels_own_table_is_read() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");

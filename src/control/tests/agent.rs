@@ -230,7 +230,6 @@ fn notices_are_read_and_the_system_is_roots() {
         let mut replies = client.swap(&swap).await.unwrap();
         let error = answered(replies.next().await);
         assert!(matches!(&error, Error::NotPermitted { needs, .. } if needs == "admin"), "{error}");
-        drop(replies);
         let error = answered(client.leave_balancers().await);
         assert!(matches!(&error, Error::NotPermitted { needs, .. } if needs == "admin"), "{error}");
         assert!(stage.agent.orders.borrow().is_empty());

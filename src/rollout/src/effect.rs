@@ -103,8 +103,8 @@ pub enum Effect {
     },
     /// The switch: new connections go to the candidate.
     Admit {
-        /// Answered by `App`, or `Failed` with the release's fault when those who send users find it
-        /// unwell.
+        /// Answered by `App`, or `Failed` with the release's fault when those who send users find
+        /// it unwell.
         ticket: Ticket,
         /// The swap's id to the supervisor.
         swap: String,

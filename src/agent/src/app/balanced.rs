@@ -111,8 +111,8 @@ fn subject(app: &App) -> String {
     format!("{} and its balancers", app.name)
 }
 
-/// How the app is asked, while a program of it runs; nothing for the strategy `ports`, whose serving
-/// side joins by itself.
+/// How the app is asked, while a program of it runs; nothing for the strategy `ports`, whose
+/// serving side joins by itself.
 async fn health_of_living(tools: &Tools, app: &App) -> Option<Health> {
     let all = tools.supervisor.apps().await.ok()?;
     let defined = all.into_iter().find(|one| one.name == app.name)?;

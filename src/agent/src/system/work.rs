@@ -69,19 +69,9 @@ impl Task {
             Effect::Activate { ticket, path } => {
                 self.spawn(ticket, async move |system| system.activate(&path).await);
             }
-            Effect::Reboot { ticket } => self.spawn(ticket, async move |system| {
-                let Tools { supervisor, balancers, .. } = &*system.tools;
-                balancers.spare_host(&system.tools, &|_| {}).await?;
-                let asked = async |client: &mut control::client::Client| {
-                    client.shutdown(ShutdownKind::Reboot).await
-                };
-                let asked = supervisor.ask(asked).await;
-                asked.map_err(|error| {
-                    balancers.stay();
-                    refused(&error)
-                })?;
-                Ok(Answer::Done)
-            }),
+            Effect::Reboot { ticket } => {
+                self.spawn(ticket, async move |system| system.reboot().await);
+            }
             Effect::Persist { .. }
             | Effect::Root { .. }
             | Effect::Unroot
@@ -122,6 +112,20 @@ impl Task {
 }
 
 impl System {
+    /// Boots the host anew, once it is out of its balancers.
+    async fn reboot(&self) -> Result<Answer, Failure> {
+        let Tools { supervisor, balancers, .. } = &*self.tools;
+        balancers.spare_host(&self.tools, &|_| {}).await?;
+        let asked = async |client: &mut control::client::Client| {
+            client.shutdown(ShutdownKind::Reboot).await
+        };
+        supervisor.ask(asked).await.map_err(|error| {
+            balancers.stay();
+            refused(&error)
+        })?;
+        Ok(Answer::Done)
+    }
+
     /// Lets the running host become the system at `path`: /etc, accounts, settings, and then its
     /// services, by difference.
     ///

@@ -223,7 +223,8 @@ impl Session {
     }
 
     /// Takes the host out of its load balancers since it goes down, and answers when nobody's
-    /// request is cut off by that any more. Nobody brings it back before the next boot. Role: admin.
+    /// request is cut off by that any more. Nobody brings it back before the next boot.
+    /// Role: admin.
     async fn leave_balancers(&self) -> Result<(), Error> {
         self.grant.check_agent(Method::LeaveBalancers)?;
         self.backend.leave_balancers().await
