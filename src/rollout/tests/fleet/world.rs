@@ -585,7 +585,7 @@ impl World {
     }
 
     fn person(&mut self) {
-        match self.random.below(10) {
+        match self.random.below(11) {
             0..=4 => {
                 let number = self.random.below(4);
                 let bad = self.random.chance(35);
@@ -604,12 +604,24 @@ impl World {
             5 => self.pause(),
             6 | 7 => self.resume(),
             8 => self.abort(),
+            9 => self.release_the_dead(),
             _ => {
                 self.add_host();
             }
         }
         let delay = self.random.between(1, 90) * SECOND;
         self.after(delay, Happening::Person);
+    }
+
+    /// `rollinit locks release` of what dead hosts hold, before EC2 is asked.
+    fn release_the_dead(&mut self) {
+        let dead: Vec<String> =
+            self.hosts.iter().filter(|host| !host.lives).map(|host| host.name.clone()).collect();
+        for host in dead {
+            let Some(slot) = self.group().holder(&host).cloned() else { continue };
+            let release = |group: &mut Group| group.release(&slot, true, "a person saw it burn", 0);
+            self.change(release).expect("it is held");
+        }
     }
 
     fn misfortune(&mut self) {
