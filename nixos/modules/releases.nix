@@ -5,7 +5,7 @@ let
   functions = import ../lib { inherit lib; pkgs = null; };
   inherit (builtins) attrNames concatMap concatStringsSep length listToAttrs map match;
   inherit (lib) mkIf mkOption types;
-  inherit (functions.options) duration list optional;
+  inherit (functions.options) list optional;
   cfg = config.rollinit.releases;
   names = attrNames cfg;
   # Store paths are of the system, and the system's own release may change who signs.
@@ -26,7 +26,7 @@ let
       '';
       signersFile = optional file "A file with such lines that somebody else puts there.";
       threshold = optional types.int "How many persons have to sign; by default 1.";
-      every = optional duration "Between two looks; by default 30s.";
+      every = optional (types.strMatching "[0-9]+(ms|s|m|h)") "Between two looks; by default 30s.";
       group = optional types.str "The group that it must be for; by default the fleet's.";
       onlySigned = optional types.bool "Whether nothing else is ever swapped in; default: no.";
     };
