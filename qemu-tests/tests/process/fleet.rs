@@ -98,6 +98,7 @@ fn kill_at_each_change(fleet: &Fleet) -> Result<()> {
 /// Proof: agents are killed whenever something changes, and the ledger goes away in the middle: the
 /// release is blessed all the same. Its migration ran once, one that failed ran once and ended the
 /// rollout. While the ledger is away everybody serves, and each host says what it waits for. A host
+/// whose slot was taken away meanwhile turns its swap back, and then takes its turn again. A host
 /// that joins by its user-data gets what is blessed.
 pub fn struck_in_the_middle() -> Result<()> {
     let mut fleet = Fleet::start(2, "[app.swap]\nbake = \"1s\"\nwatch = \"200ms\"\n", None)?;
@@ -122,10 +123,12 @@ pub fn struck_in_the_middle() -> Result<()> {
     ensure!(noted() == "migrated\ncannot\n", "{}\n{}", noted(), fleet.said());
 
     expect(&fleet, &fleet.roll(&third, &[])?, BLESSED)?;
-    lose_the_ledger(&fleet)?;
+    let released = lose_the_ledger(&fleet)?;
     let over = fleet.roll(&third, &["--wait"])?;
     expect(&fleet, &over, BLESSED)?;
     ensure_versions(&fleet, &["web-3"; 2])?;
+    let swaps = serde_json::to_string(&fleet.hosts[released].swaps()?)?;
+    ensure!(swaps.contains("is not this host's any more"), "{swaps}\n{}", fleet.said());
 
     let new = fleet.hosts[0].beside(QUICK)?;
     let document = new.host.path("user-data.toml");
@@ -142,14 +145,18 @@ pub fn struck_in_the_middle() -> Result<()> {
     Ok(())
 }
 
-/// Takes the ledger away while a host swaps, until each host has said so, and brings it back.
-fn lose_the_ledger(fleet: &Fleet) -> Result<()> {
+/// Takes the ledger away while a host swaps, until each host has said so, and brings it back
+/// without the slot of that host. Returns which it was.
+fn lose_the_ledger(fleet: &Fleet) -> Result<usize> {
     let first = &fleet.hosts[0].host;
+    let mut swapping = None;
     first.until("a host swaps", || {
         let status = fleet.status()?;
         let hosts = status["apps"][0]["hosts"].as_array().cloned().unwrap_or_default();
-        Ok(hosts.iter().any(|host| host["word"] == "swaps"))
+        swapping = hosts.iter().position(|host| host["word"] == "swaps");
+        Ok(swapping.is_some())
     })?;
+    let swapping = swapping.context("a host")?;
     let (folder, aside) = (fleet.folder(), fleet.folder().with_extension("aside"));
     std::fs::rename(&folder, &aside)?;
     // No folder is no entry; a file in its place is no ledger.
@@ -160,7 +167,10 @@ fn lose_the_ledger(fleet: &Fleet) -> Result<()> {
         })?;
         host.version().context("it serves meanwhile")?;
     }
+    let (host, ledger) = (format!("host-{swapping}"), format!("file://{}", aside.display()));
+    let words = ["locks", "release", &host, "--no-fault", "--group", "prod", "--ledger", &ledger];
+    expect(fleet, &first.rollinit(&words)?, BLESSED)?;
     std::fs::remove_file(&folder)?;
     std::fs::rename(&aside, &folder)?;
-    Ok(())
+    Ok(swapping)
 }

@@ -158,4 +158,7 @@ pub enum Fault {
     Host,
     /// The release's: it cannot start.
     Release,
+    /// Nobody's: somebody else decided that this host may not go on. Before the last step that can
+    /// be undone the swap turns back for it, and is not tried again.
+    Fence,
 }

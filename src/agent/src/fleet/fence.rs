@@ -63,7 +63,7 @@ impl Fleet {
         before: Before,
     ) -> Result<(), Failure> {
         let failure = |reason: String| Failure {
-            fault: Fault::Host,
+            fault: Fault::Fence,
             reason,
             cure: vec!["rollinit rollout status".to_owned()],
         };

@@ -341,6 +341,12 @@ impl Machine {
         let Failure { fault, reason, cure } = failure;
         let is_release = fault == Fault::Release;
         match verb {
+            Verb::Retire if fault == Fault::Fence => {
+                // It was not told to the supervisor: the old side is there.
+                let back = self.host_fault(reason, cure);
+                let back = self.turn.take().unwrap_or(back);
+                self.go_back(back);
+            }
             Verb::Retire | Verb::Abandon | Verb::Commit => {
                 self.last_verb_failed(verb, is_release, reason, cure);
             }
