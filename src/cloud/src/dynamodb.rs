@@ -147,8 +147,28 @@ impl DynamoDb<'_> {
         };
         body["ConditionExpression"] = json!(expression);
         body["ExpressionAttributeNames"] = json!({ "#a": name });
-        let object = object(table, item);
-        match self.ask::<Value>(NAME, &object, &body, true).await {
+        self.write(NAME, &object(table, item), &body).await
+    }
+
+    /// Removes the item of a key if it has this text in this attribute; false: it has not, or there
+    /// is none, and nothing was removed. Needs `dynamodb:DeleteItem`.
+    ///
+    /// # Errors
+    /// The call failed. After [`Fault::Unclear`] the item may be gone.
+    pub async fn delete(&self, table: &str, key: &Item, equals: (&str, &str)) -> Result<bool> {
+        let body = json!({
+            "TableName": table,
+            "Key": to_wire(key),
+            "ConditionExpression": "#a = :v",
+            "ExpressionAttributeNames": { "#a": equals.0 },
+            "ExpressionAttributeValues": { ":v": { "S": equals.1 } },
+        });
+        self.write("dynamodb:DeleteItem", &object(table, key), &body).await
+    }
+
+    /// Asks for a write under a condition; false: the condition does not hold.
+    async fn write(&self, name: &'static str, object: &str, body: &Value) -> Result<bool> {
+        match self.ask::<Value>(name, object, body, true).await {
             Ok(_) => Ok(true),
             Err(Error { fault: Fault::Refused { code, .. }, .. }) if code == CONDITION_FAILED => {
                 Ok(false)

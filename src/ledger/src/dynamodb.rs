@@ -123,6 +123,18 @@ impl Ledger for DynamoDb {
         })
     }
 
+    async fn remove(&self, key: &str, expected: &Token) -> Result<Cas, LedgerError> {
+        key::check(&self.name(), key)?;
+        let step = format!("remove {key} from {}", self.name());
+        let (table, wanted) = (self.aws.dynamodb(), self.key(key));
+        let delete = table.delete(&self.table, &wanted, (VERSION, &expected.0));
+        Ok(match cloud_fault::write_within(&step, CALL_TIMEOUT, delete).await? {
+            Asked::Answered(true) => Cas::Applied(expected.clone()),
+            Asked::Answered(false) => Cas::Lost,
+            Asked::Unknown(reason) => Cas::Unknown(reason),
+        })
+    }
+
     async fn list(&self, folder: &str) -> Result<Vec<(String, Entry)>, LedgerError> {
         key::check_folder(&self.name(), folder)?;
         let step = format!("list {folder} of {}", self.name());

@@ -209,6 +209,23 @@ impl Etcd {
         Ok(format!("{} answers with a quorum", self.name()))
     }
 
+    /// A transaction whose condition holds, or does not.
+    async fn transaction(&self, step: &str, body: &Value) -> Result<Cas, LedgerError> {
+        match self.call(step, "/v3/kv/txn", body).await {
+            Called::Refused(error) => Err(error),
+            Called::Unknown(reason) => Ok(Cas::Unknown(reason)),
+            Called::Answered(answer) if answer["succeeded"] == true => {
+                match answer["header"]["revision"].as_str() {
+                    Some(revision) => Ok(Cas::Applied(Token(revision.to_owned()))),
+                    None => Ok(Cas::Unknown("etcd answers without a revision".to_owned())),
+                }
+            }
+            // `false` is left out; any other answer to a transaction has a header.
+            Called::Answered(answer) if answer["header"].is_object() => Ok(Cas::Lost),
+            Called::Answered(answer) => Ok(Cas::Unknown(format!("a strange answer: {answer}"))),
+        }
+    }
+
     async fn range(&self, step: &str, body: &Value) -> Result<Vec<(String, Entry)>, LedgerError> {
         let cure = "ask again";
         let answer = match self.call(step, "/v3/kv/range", body).await {
@@ -258,19 +275,18 @@ impl Ledger for Etcd {
         };
         let put = json!({ "key": name, "value": BASE64_STANDARD.encode(value) });
         let body = json!({ "compare": [compare], "success": [{ "request_put": put }] });
-        match self.call(&format!("write {key} to"), "/v3/kv/txn", &body).await {
-            Called::Refused(error) => Err(error),
-            Called::Unknown(reason) => Ok(Cas::Unknown(reason)),
-            Called::Answered(answer) if answer["succeeded"] == true => {
-                match answer["header"]["revision"].as_str() {
-                    Some(revision) => Ok(Cas::Applied(Token(revision.to_owned()))),
-                    None => Ok(Cas::Unknown("etcd answers without a revision".to_owned())),
-                }
-            }
-            // `false` is left out; any other answer to a transaction has a header.
-            Called::Answered(answer) if answer["header"].is_object() => Ok(Cas::Lost),
-            Called::Answered(answer) => Ok(Cas::Unknown(format!("a strange answer: {answer}"))),
-        }
+        self.transaction(&format!("write {key} to"), &body).await
+    }
+
+    async fn remove(&self, key: &str, expected: &Token) -> Result<Cas, LedgerError> {
+        key::check(&self.name(), key)?;
+        let name = self.encoded(key);
+        let body = json!({
+            "compare": [{ "key": name, "target": "MOD", "mod_revision": expected.0 }],
+            "success": [{ "request_delete_range": { "key": name } }],
+        });
+        let removed = self.transaction(&format!("remove {key} from"), &body).await?;
+        Ok(if let Cas::Applied(_) = removed { Cas::Applied(expected.clone()) } else { removed })
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<(String, Entry)>, LedgerError> {

@@ -1,7 +1,8 @@
 //! The engine `file`: a folder of one host, its files changed under one lock.
 //!
-//! A file is `VERSION\n` and the value. A write goes to a name beside, is synced, renamed and the
-//! folder synced: after a power cut there is the old entry or the new one.
+//! A file is its version, a line that no write ever repeats, and the value. A write goes to a name
+//! beside, is synced, renamed and the folder synced: after a power cut there is the old entry or the
+//! new one.
 
 use crate::key;
 use crate::limits::ENTRIES_MAX;
@@ -54,10 +55,11 @@ impl Folder {
         };
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let version = end.and_then(|end| std::str::from_utf8(&bytes[..end]).ok());
-        match (version.and_then(|version| version.parse::<u64>().ok()), end) {
+        let is_one = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match (version.filter(is_one), end) {
             (Some(version), Some(end)) => {
-                let value = bytes[end + 1..].to_vec();
-                Ok(Some(Entry { value, token: Token(version.to_string()) }))
+                let (token, value) = (Token(version.to_owned()), bytes[end + 1..].to_vec());
+                Ok(Some(Entry { value, token }))
             }
             _ => Err(self.failed("read", key, "its file does not begin with a version")),
         }
@@ -79,20 +81,30 @@ impl Folder {
         if current.as_ref().map(|entry| &entry.token) != expected {
             return Ok(Cas::Lost);
         }
-        let before = current.and_then(|entry| entry.token.0.parse::<u64>().ok()).unwrap_or(0);
-        let version = before + 1;
+        let version = key::unique();
         let staging = self.folder.join(STAGING);
         let mut file = File::create(&staging).map_err(failed)?;
         file.write_all(format!("{version}\n").as_bytes()).map_err(failed)?;
         file.write_all(value).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         fs::rename(&staging, &path).map_err(failed)?;
-        let synced = File::open(parent).and_then(|folder| folder.sync_all());
-        match synced {
-            Ok(()) => Ok(Cas::Applied(Token(version.to_string()))),
-            // Everybody sees it, and a power cut may undo it.
-            Err(error) => Ok(Cas::Unknown(error.to_string())),
+        Ok(synced(parent, Token(version)))
+    }
+
+    fn unlink(&self, key: &str, expected: &Token) -> Result<Cas, LedgerError> {
+        let failed = |error: std::io::Error| self.failed("remove", key, error);
+        // Whoever looks for an entry in a folder that there is not finds none.
+        if self.read(key)?.is_none() {
+            return Ok(Cas::Lost);
         }
+        let lock = File::create(self.folder.join(LOCK)).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        if self.read(key)?.is_none_or(|entry| entry.token != *expected) {
+            return Ok(Cas::Lost);
+        }
+        let path = self.path(key);
+        fs::remove_file(&path).map_err(failed)?;
+        Ok(synced(path.parent().unwrap_or(&self.folder), expected.clone()))
     }
 
     /// Adds all entries of `folder` and of the folders in it.
@@ -146,6 +158,15 @@ impl Folder {
     }
 }
 
+/// What a change came to, once its folder is on the disk.
+fn synced(folder: &Path, version: Token) -> Cas {
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Ok(()) => Cas::Applied(version),
+        // Everybody sees it, and a power cut may undo it.
+        Err(error) => Cas::Unknown(error.to_string()),
+    }
+}
+
 impl Ledger for Folder {
     async fn get(&self, key: &str) -> Result<Option<Entry>, LedgerError> {
         key::check(&self.name(), key)?;
@@ -163,6 +184,12 @@ impl Ledger for Folder {
         key::check_value(&self.name(), key, value)?;
         let (key, expected, value) = (key.to_owned(), expected.cloned(), value.to_vec());
         self.aside(move |own| own.replace(&key, expected.as_ref(), &value)).await
+    }
+
+    async fn remove(&self, key: &str, expected: &Token) -> Result<Cas, LedgerError> {
+        key::check(&self.name(), key)?;
+        let (key, expected) = (key.to_owned(), expected.clone());
+        self.aside(move |own| own.unlink(&key, &expected)).await
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<(String, Entry)>, LedgerError> {

@@ -100,6 +100,15 @@ impl Ledger for Engine {
         }
     }
 
+    async fn remove(&self, key: &str, expected: &Token) -> Result<Cas, LedgerError> {
+        match self {
+            Self::Folder(engine) => engine.remove(key, expected).await,
+            Self::Etcd(engine) => engine.remove(key, expected).await,
+            Self::DynamoDb(engine) => engine.remove(key, expected).await,
+            Self::S3(engine) => engine.remove(key, expected).await,
+        }
+    }
+
     async fn list(&self, folder: &str) -> Result<Vec<(String, Entry)>, LedgerError> {
         match self {
             Self::Folder(engine) => engine.list(folder).await,

@@ -38,6 +38,8 @@ struct Inner {
     prefix: String,
     /// That the endpoint keeps conditions.
     is_proven: OnceCell<()>,
+    /// That it does so also when something is removed.
+    is_removal_proven: OnceCell<()>,
     /// What was listed last, by key: an ETag stands for what an object holds, so what has the same
     /// one needs not be fetched again.
     listed: Mutex<HashMap<String, Entry>>,
@@ -52,6 +54,7 @@ impl S3 {
             bucket: options.name.clone(),
             prefix: options.prefix.clone(),
             is_proven: OnceCell::new(),
+            is_removal_proven: OnceCell::new(),
             listed: Mutex::default(),
         }))
     }
@@ -103,6 +106,12 @@ impl S3 {
         let put = s3.put(&address, &bytes, condition);
         cloud_fault::write_within(step, CALL_TIMEOUT, put).await
     }
+
+    async fn delete(&self, step: &str, key: &str, etag: &str) -> Result<Asked<bool>, LedgerError> {
+        let (s3, address) = (self.0.aws.s3(), self.object(key));
+        let delete = s3.delete(&address, etag);
+        cloud_fault::write_within(step, CALL_TIMEOUT, delete).await
+    }
 }
 
 impl Ledger for S3 {
@@ -128,6 +137,17 @@ impl Ledger for S3 {
         Ok(match self.write(&step, key, &condition, value).await? {
             Asked::Answered(Put::Written(etag)) => Cas::Applied(Token(etag)),
             Asked::Answered(Put::Otherwise) => Cas::Lost,
+            Asked::Unknown(reason) => Cas::Unknown(reason),
+        })
+    }
+
+    async fn remove(&self, key: &str, expected: &Token) -> Result<Cas, LedgerError> {
+        key::check(&self.name(), key)?;
+        self.probe_removal().await?;
+        let step = format!("remove {key} from {}", self.name());
+        Ok(match self.delete(&step, key, &expected.0).await? {
+            Asked::Answered(true) => Cas::Applied(expected.clone()),
+            Asked::Answered(false) => Cas::Lost,
             Asked::Unknown(reason) => Cas::Unknown(reason),
         })
     }

@@ -65,6 +65,12 @@ pub trait Ledger {
         value: &[u8],
     ) -> impl Future<Output = Result<Cas, LedgerError>>;
 
+    /// Removes the entry if it still has the version `expected`. `Applied`, with that version: it is
+    /// gone; `Lost`: it has another, or there is none. A version never comes back: whoever knows an
+    /// entry from before loses against one that was made anew.
+    fn remove(&self, key: &str, expected: &Token)
+    -> impl Future<Output = Result<Cas, LedgerError>>;
+
     /// All entries whose keys begin with `prefix`, each as of some moment since the call began.
     fn list(&self, prefix: &str)
     -> impl Future<Output = Result<Vec<(String, Entry)>, LedgerError>>;

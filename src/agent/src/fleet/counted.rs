@@ -26,6 +26,21 @@ impl Counted {
         self.metrics.ledger_call(operation, if answer.is_ok() { "ok" } else { "error" });
         answer
     }
+
+    fn count_write(
+        &self,
+        operation: &'static str,
+        answer: Result<Cas, LedgerError>,
+    ) -> Result<Cas, LedgerError> {
+        let result = match &answer {
+            Ok(Cas::Applied(_)) => "ok",
+            Ok(Cas::Lost) => "lost",
+            Ok(Cas::Unknown(_)) => "unknown",
+            Err(_) => "error",
+        };
+        self.metrics.ledger_call(operation, result);
+        answer
+    }
 }
 
 impl Ledger for Counted {
@@ -39,15 +54,11 @@ impl Ledger for Counted {
         expected: Option<&Token>,
         value: &[u8],
     ) -> Result<Cas, LedgerError> {
-        let answer = self.engine.cas(key, expected, value).await;
-        let result = match &answer {
-            Ok(Cas::Applied(_)) => "ok",
-            Ok(Cas::Lost) => "lost",
-            Ok(Cas::Unknown(_)) => "unknown",
-            Err(_) => "error",
-        };
-        self.metrics.ledger_call("cas", result);
-        answer
+        self.count_write("cas", self.engine.cas(key, expected, value).await)
+    }
+
+    async fn remove(&self, key: &str, expected: &Token) -> Result<Cas, LedgerError> {
+        self.count_write("remove", self.engine.remove(key, expected).await)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, Entry)>, LedgerError> {

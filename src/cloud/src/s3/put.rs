@@ -1,7 +1,7 @@
-//! Writing an object under a condition.
+//! Writing an object under a condition, and removing one.
 //!
-//! Format: PutObject with `If-None-Match: *` or `If-Match: ETAG` (Amazon S3 User Guide,
-//! "Conditional writes"). Some makers' copies of S3 ignore both: whoever relies on them asks first.
+//! Format: PutObject with `If-None-Match: *` or `If-Match: ETAG`, DeleteObject with `If-Match: ETAG`
+//! (Amazon S3 User Guide, "Conditional writes", "Conditional deletes"). Some makers' copies of S3 ignore both: whoever relies on them asks first.
 
 use super::{ObjectAddress, Request, S3};
 use crate::error::{Error, Fault, Result};
@@ -74,6 +74,29 @@ impl S3<'_> {
                 let text = "the answer has no ETag".to_owned();
                 Err(Error::new(NAME, address.to_string(), Fault::Unclear(text)))
             }
+        }
+    }
+
+    /// Removes an object if it has this ETag; false: it has not, or there is none, and nothing was
+    /// removed. Needs `s3:DeleteObject`.
+    ///
+    /// # Errors
+    /// The call failed. After [`Fault::Unclear`] the object may be gone.
+    pub async fn delete(&self, address: &ObjectAddress, etag: &str) -> Result<bool> {
+        let request = Request {
+            name: "s3:DeleteObject",
+            method: Method::DELETE,
+            address,
+            query: String::new(),
+            headers: vec![("if-match".to_owned(), etag.to_owned())],
+            body: &[],
+            limit: METADATA_BYTES_MAX,
+            is_once: true,
+        };
+        match self.send(&request, &[PRECONDITION_FAILED, CONFLICT]).await {
+            Ok(answer) => Ok(answer.status < 300),
+            Err(Error { fault: Fault::Missing { code, .. }, .. }) if code == NO_OBJECT => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

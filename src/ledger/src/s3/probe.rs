@@ -8,7 +8,8 @@
 //!    first and writes then lets two. This one is a chance and no proof.
 //!
 //! Several hosts may do so at the same time: all that they see is more that fails. The object is
-//! never removed, so the role needs no right to remove.
+//! never removed. Before the first entry is removed, a removal of it with an ETag that it does not
+//! have must fail, too.
 
 use super::S3;
 use crate::cloud_fault::Asked;
@@ -33,6 +34,23 @@ impl S3 {
     pub(crate) async fn probe(&self) -> Result<String, LedgerError> {
         self.0.is_proven.get_or_try_init(|| self.prove()).await?;
         Ok(format!("{} keeps If-None-Match and If-Match", self.name()))
+    }
+
+    /// Asks the endpoint once whether it keeps the condition of a removal.
+    ///
+    /// # Errors
+    /// It ignores it, or it could not be found out.
+    pub(crate) async fn probe_removal(&self) -> Result<(), LedgerError> {
+        self.probe().await?;
+        let prove = async || match self.delete(&self.step(), KEY, NO_ETAG).await? {
+            Asked::Answered(false) => Ok(()),
+            Asked::Answered(true) => {
+                Err(self.ignores("If-Match: an object with another ETag was removed"))
+            }
+            Asked::Unknown(reason) => Err(self.failed(reason)),
+        };
+        self.0.is_removal_proven.get_or_try_init(prove).await?;
+        Ok(())
     }
 
     async fn prove(&self) -> Result<(), LedgerError> {

@@ -5,7 +5,7 @@ use crate::suite::{applied, enter, lists_of, suite};
 use cloud::{Aws, Credentials, Imds, Options, Source};
 use ledger::{Address, Engine};
 use qemu_tests::aws::{Moto, REGION};
-use rollout::Ledger;
+use rollout::{Cas, Ledger};
 use std::sync::{LazyLock, Mutex};
 
 /// One for all tests but that of the policies; it ends with this process.
@@ -160,6 +160,17 @@ async fn s3_that_ignores_conditions_is_refused() {
         assert_eq!(engine.get("groups/a").await.unwrap(), None, "nothing was written");
         assert!(engine.probe().await.is_err(), "it is not forgotten");
     }
+    // A removal is a matter of its own: the endpoint is good for all else.
+    let edit: Edit = |head| {
+        let is_removal = head.starts_with("DELETE ");
+        without(head, |line| is_removal && line.starts_with("if-match:"))
+    };
+    let proxy = Proxy::start(at(), Fault::Edit(edit)).await;
+    let engine_ = engine("s3://rollinit-fleet/removal", &proxy.address());
+    let token = applied(&engine_, "groups/a", None, b"x").await;
+    let text = engine_.remove("groups/a", &token).await.unwrap_err().to_string();
+    assert!(text.contains("ignores If-Match") && text.contains("was removed"), "{text}");
+    assert_eq!(engine_.get("groups/a").await.unwrap().unwrap().token, token);
     // One that keeps them is found good, once; and what did not change is listed by one request.
     let proxy = Proxy::start(at(), Fault::Edit(str::to_owned)).await;
     let good = engine("s3://rollinit-fleet/good", &proxy.address());
@@ -214,6 +225,8 @@ async fn the_documented_policies_are_enough() {
         assert_eq!(engine.get("groups/a").await.unwrap(), None, "a missing one is known");
         enter(&engine, "groups/a", "one").await;
         assert_eq!(engine.list("groups/").await.unwrap().len(), 1);
+        let entry = engine.get("groups/a").await.unwrap().unwrap();
+        assert!(matches!(engine.remove("groups/a", &entry.token).await, Ok(Cas::Applied(_))));
         engine.probe().await.unwrap();
         let denied = engine_of(address, &at, other);
         for error in [

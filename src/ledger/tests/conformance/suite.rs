@@ -38,6 +38,29 @@ async fn entries(engine: &Engine) {
     assert_eq!(engine.get("groups/prod/none").await.unwrap(), None);
 }
 
+/// What is removed is gone, and whoever knew it loses against what is made anew.
+async fn removals(engine: &Engine) {
+    let key = "hosts/gone/i-0";
+    let first = applied(engine, key, None, b"one").await;
+    let second = applied(engine, key, Some(&first), b"two").await;
+    assert_eq!(engine.remove(key, &first).await.unwrap(), Cas::Lost, "it is newer");
+    assert_eq!(engine.get(key).await.unwrap().unwrap().token, second);
+    assert_eq!(engine.list("hosts/gone/").await.unwrap().len(), 1);
+    assert_eq!(engine.remove(key, &second).await.unwrap(), Cas::Applied(second.clone()));
+    assert_eq!(engine.get(key).await.unwrap(), None);
+    assert_eq!(engine.list("hosts/gone/").await.unwrap(), []);
+    assert_eq!(engine.remove(key, &second).await.unwrap(), Cas::Lost, "there is none");
+    assert_eq!(engine.remove("hosts/nobody/x", &second).await.unwrap(), Cas::Lost);
+    assert_eq!(engine.cas(key, Some(&second), b"x").await.unwrap(), Cas::Lost);
+    let again = applied(engine, key, None, b"one").await;
+    for old in [&first, &second] {
+        assert_ne!(old, &again);
+        assert_eq!(engine.cas(key, Some(old), b"x").await.unwrap(), Cas::Lost);
+        assert_eq!(engine.remove(key, old).await.unwrap(), Cas::Lost);
+    }
+    assert!(engine.remove("a//b", &again).await.is_err());
+}
+
 async fn values(engine: &Engine) {
     let large = vec![0x2F_u8; 300 * 1024];
     for (name, value) in [("empty", &b""[..]), ("bytes", &[0, 10, 255, 0][..]), ("large", &large)] {
@@ -150,6 +173,7 @@ pub async fn lists_of(names: usize, engines: &[Engine], key: &'static str) {
 
 pub async fn suite(engine: &Engine, key: &'static str) {
     entries(engine).await;
+    removals(engine).await;
     values(engine).await;
     listings(engine).await;
     races(engine).await;

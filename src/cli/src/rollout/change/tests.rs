@@ -69,6 +69,10 @@ impl Ledger for Lossy {
         Ok(entry.map(|(value, number)| Entry { value, token: Token(number.to_string()) }))
     }
 
+    async fn remove(&self, _: &str, _: &Token) -> Result<Cas, LedgerError> {
+        unreachable!("a change removes nothing")
+    }
+
     async fn cas(
         &self,
         _: &str,
