@@ -411,6 +411,12 @@ fn locks() {
         (&1.into(), &30_000.into())
     );
 
+    // Whoever has said nothing for hours may be gone: that is seen where it matters.
+    stage.put_status("prod", HOSTS[1], OLD, AppWord::Swaps, NEW, ago(1));
+    stage.screen("locks-silent", 80, &stage.run(&["locks"]).out);
+    let silent = stage.run(&["locks", "--json"]).json();
+    assert_eq!((&json["silent"][0], &silent["silent"][0]), (&Value::Null, &HOSTS[1].into()));
+
     let revoked = stage.run(&["locks", "release", "web"]);
     assert_eq!((revoked.code, &*revoked.error), (0, ""));
     stage.screen("locks-release-app", 80, &revoked.out);

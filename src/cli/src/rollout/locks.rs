@@ -18,6 +18,8 @@ struct LocksJson<'a> {
     ledger: &'a str,
     slots: &'a [Holder],
     allowed: usize,
+    /// Hosts that hold a slot and have said nothing for so long that they count as gone.
+    silent: Vec<&'a str>,
     migrations: &'a [Migrating],
 }
 
@@ -43,17 +45,24 @@ enum Released {
 /// Shows who is out and who migrates.
 pub async fn show(fleet: &Fleet, screen: &mut Screen) -> Result<Code, Failure> {
     let read = view::read(&fleet.desk.engine, &fleet.group).await?;
-    let record = read.group.unwrap_or_else(Group::new);
+    let record = read.group.clone().unwrap_or_else(Group::new);
     let migrations = migrations(fleet).await?;
     let now_ms = now_ms();
     let living = read.hosts.iter().filter(|host| !host.is_silent(now_ms)).count();
     let allowed = record.max_unavailable.of(living);
+    let is_silent = |holder: &&Holder| {
+        let said = read.hosts.iter().find(|host| host.host == holder.host);
+        said.is_some_and(|host| host.is_silent(now_ms))
+    };
+    let silent: Vec<&str> =
+        record.holders.iter().filter(is_silent).map(|holder| holder.host.as_str()).collect();
     if screen.json {
         screen.json(&LocksJson {
             group: &fleet.group,
             ledger: &fleet.desk.ledger,
             slots: &record.holders,
             allowed,
+            silent,
             migrations: &migrations,
         })?;
         return Ok(Code::Done);
@@ -66,7 +75,8 @@ pub async fn show(fleet: &Fleet, screen: &mut Screen) -> Result<Code, Failure> {
     }
     for holder in &record.holders {
         let (fence, since) = (holder.fence.to_string(), since(holder.since_ms, now_ms));
-        let (host, why) = (printable(&holder.host), printable(&why(holder)));
+        let is_silent = silent.contains(&holder.host.as_str());
+        let (host, why) = (printable(&holder.host), printable(&why(holder, is_silent)));
         let row = slot_row([&host, &fence, &since, &why]);
         let text = if row.len() <= screen.width {
             row
@@ -92,13 +102,14 @@ fn slot_row(cells: [&str; 4]) -> String {
 }
 
 /// `web -> storefront-1.9.3, rollout 7H2KQ9`
-fn why(holder: &Holder) -> String {
+fn why(holder: &Holder, is_silent: bool) -> String {
     let rollout = match holder.rollout.as_str() {
         "" => "to catch up with what is blessed".to_owned(),
         id => format!("rollout {id}"),
     };
     let leaves = if holder.leaves { "; the host is being stopped" } else { "" };
-    format!("{} -> {}, {rollout}{leaves}", holder.app, name(&holder.path))
+    let silent = if is_silent { "; SILENT, is it gone?" } else { "" };
+    format!("{} -> {}, {rollout}{leaves}{silent}", holder.app, name(&holder.path))
 }
 
 /// `web: i-0abd migrates to storefront-1.9.3 for 12s (fence 17, lease 30s)`
