@@ -81,6 +81,23 @@ impl Fleet {
         }
     }
 
+    /// Removes what a host said that has been silent for long. If it says something now, that stays.
+    pub(super) async fn forget(&self, host: &str, beat: u64) {
+        let forgotten = async {
+            let key = keys::host(&self.group, host)?;
+            let engine = self.engine().await?;
+            let Some(entry) = engine.get(&key).await? else { return Ok(()) };
+            if Status::read(&entry.value)?.beat == beat {
+                engine.remove(&key, &entry.token).await?;
+                tracing::info!("{host} was silent for a day; its record in the group is removed");
+            }
+            Ok::<_, RecordError>(())
+        };
+        if let Err(error) = forgotten.await {
+            tracing::warn!("the record of {host}, which is gone: {error}");
+        }
+    }
+
     async fn try_say(&self, status: &Status) -> Result<Cas, RecordError> {
         let key = keys::host(&self.group, &status.host)?;
         let engine = self.engine().await?;

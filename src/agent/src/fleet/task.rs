@@ -9,6 +9,7 @@ use crate::app::{Tools, fetching, now, until};
 use crate::closures::Held;
 use crate::disk;
 use rollout::Cas;
+use rollout::fleet::limits::FORGET_MS;
 use rollout::fleet::seat::SEAT_FILE;
 use rollout::fleet::{
     Effect, Event, Facts, Gone, Group, Member, RollCall, Seat, Status, SwapId, Track,
@@ -126,6 +127,18 @@ impl Task {
         }
     }
 
+    /// Removes the record of one host that is gone for long; of a holder people still want to read.
+    fn forget_one(&self, group: Option<&Group>) {
+        let mut silent = self.roll.silent_for(now(), FORGET_MS).into_iter();
+        let is_free = |(host, _): &(String, u64)| {
+            *host != self.host && group.is_none_or(|group| group.holder(host).is_none())
+        };
+        if let Some((host, beat)) = silent.find(is_free) {
+            let fleet = Rc::clone(&self.fleet);
+            tokio::task::spawn_local(async move { fleet.forget(&host, beat).await });
+        }
+    }
+
     /// Lets go of closures that the group does not want any more.
     fn let_go(&mut self, group: Option<&Group>) {
         self.held.retain(|app, (path, _)| {
@@ -146,6 +159,7 @@ impl Task {
             Answer::Event(event) => self.step(event),
             Answer::Looked(group, statuses) => {
                 let members = self.roll.call(now(), &self.host, statuses);
+                self.forget_one(group.as_ref().map(|(group, _)| group));
                 self.fleet.seen.replace(group.as_ref().map(|(group, _)| group.clone()));
                 self.fleet.heard.set(true);
                 self.tools.sharing.learn(&self.host, &members);

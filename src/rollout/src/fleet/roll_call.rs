@@ -55,11 +55,11 @@ impl RollCall {
         }
     }
 
-    /// Hosts whose records nobody needs: silent for so long, in milliseconds.
+    /// Hosts that are silent for so long, in milliseconds, with what beat they fell silent.
     #[must_use]
-    pub fn silent_for(&self, now: Now, silent_ms: u64) -> Vec<String> {
+    pub fn silent_for(&self, now: Now, silent_ms: u64) -> Vec<(String, u64)> {
         let silent = self.seen.iter().filter(|(_, seen)| seen.is_silent(now, silent_ms));
-        silent.map(|(host, _)| host.clone()).collect()
+        silent.map(|(host, seen)| (host.clone(), seen.beat)).collect()
     }
 }
 
@@ -104,8 +104,8 @@ mod tests {
         assert_eq!(call(&mut roll, 1_000 + silent_s - 1, 3), "a b");
         assert_eq!(call(&mut roll, 1_000 + silent_s, 3), "a");
         assert_eq!(call(&mut roll, 5_000, 4), "a b");
-        assert!(roll.silent_for(at(6_000), SILENT_MS).contains(&"b".to_owned()));
-        assert!(roll.silent_for(at(5_001), SILENT_MS).iter().all(|host| host == "a"));
+        assert!(roll.silent_for(at(6_000), SILENT_MS).contains(&("b".to_owned(), 4)));
+        assert!(roll.silent_for(at(5_001), SILENT_MS).iter().all(|(host, _)| host == "a"));
     }
 
     #[test]
@@ -120,6 +120,6 @@ mod tests {
         roll.terminated("c");
         assert_eq!(names(&roll.call(at(2), "a", all.clone())), ["a"]);
         assert_eq!(names(&roll.call(at(3), "a", all[..1].to_vec())), ["a"]);
-        assert!(roll.silent_for(at(10_000), 0).iter().all(|host| host == "a"), "forgotten");
+        assert!(roll.silent_for(at(10_000), 0).iter().all(|(host, _)| host == "a"), "forgotten");
     }
 }
