@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod limits;
 pub mod machine;
 pub mod policy;
+pub mod ports;
 pub mod record;
 pub mod release;
 pub mod report;

@@ -354,6 +354,8 @@ fn wrong_machines_are_noticed() {
         Tamper::SkipCommit,
         Tamper::SkipMigrate,
         Tamper::BlindGate,
+        Tamper::SkipMoves,
+        Tamper::LeaveFirst,
     ];
     let missed: Vec<Tamper> = tampers.into_iter().filter(|tamper| !is_noticed(*tamper)).collect();
     assert!(missed.is_empty(), "not noticed: {missed:?}");

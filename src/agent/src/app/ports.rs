@@ -1,22 +1,15 @@
-//! The strategy `ports` at the load balancers: two versions are two targets of one host, and users
-//! are moved from one to the other there.
+//! The strategy `ports` at the load balancers: what [`rollout::ports`] says comes before each verb.
 //!
-//! ```text
-//!  prepare   the side that rests leaves: nobody is sent to a version behind its gate
-//!  admit     the candidate joins, and is well for each balancer · the old side gets nothing new
-//!  retire    what the old side has in flight ends · then it is stopped
-//!  abandon   the old side joins · what the candidate has in flight ends · then it is stopped
-//!  at rest   the side that serves is in, the other one is not
-//! ```
-//!
-//! Whose port is whose is asked of the supervisor each time, so that an agent which was killed in
-//! the middle goes on from what is true. A version that no balancer sends to is left alone.
+//! Whose port is whose is asked of the supervisor each time. A version that no balancer sends to is
+//! left alone.
 
 use super::work::{failed, post};
 use super::{App, Tools};
+use crate::balancers::Say;
+use crate::convert;
 use control::agent::{Level, Step};
-use control::types::{AppRun, AppSwap, SwapPhase};
 use rollout::Failure;
+use rollout::ports::{Move, Sides, Verb};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -30,72 +23,45 @@ const AGAIN_MAX: Duration = Duration::from_secs(30);
 /// checks; a version that has to go is not kept for one that does not answer.
 const BACK_MAX: Duration = Duration::from_secs(120);
 
-/// Nobody waits: what is in flight goes on.
-const AT_ONCE_MS: u64 = 0;
-
-/// Who binds which port.
-struct Sides {
-    /// The side that serves, or did before a swap.
-    serving: u16,
-    /// Whether a process is there.
-    is_live: bool,
-    /// The candidate's, or that of the side that rests.
-    other: u16,
-    /// The swap that the supervisor knows of.
-    swap: Option<AppSwap>,
-    /// Time for what a side that leaves has in flight, in milliseconds.
-    drain_ms: u64,
-}
-
-impl Sides {
-    fn is_of(&self, swap: &str) -> bool {
-        self.swap.as_ref().is_some_and(|known| known.id == swap)
-    }
-}
-
-/// The sides of an app that binds its own ports, if any balancer sends to it.
-async fn sides(tools: &Tools, app: &App) -> Result<Option<Sides>, Failure> {
+/// The sides of an app that binds its own ports, if any balancer sends to it; and the time for
+/// what a side that leaves has in flight, in milliseconds.
+async fn sides(tools: &Tools, app: &App) -> Result<Option<(Sides, u64)>, Failure> {
     if !tools.balancers.fronts(&app.name) {
         return Ok(None);
     }
     let all = tools.supervisor.apps().await.map_err(|error| failed(&error))?;
     let Some(app) = all.into_iter().find(|one| one.name == app.name) else { return Ok(None) };
     let [zero, one] = app.policy.ports[..] else { return Ok(None) };
-    let AppRun { side, pid, .. } = app.serving;
-    let (serving, other) = if side == 0 { (zero, one) } else { (one, zero) };
-    let (drain_ms, swap) = (app.policy.drain_ms, app.swap);
-    Ok(Some(Sides { serving, is_live: pid.is_some(), other, swap, drain_ms }))
+    let (serving, other) = if app.serving.side == 0 { (zero, one) } else { (one, zero) };
+    let (is_live, swap) = (app.serving.pid.is_some(), convert::view(&app).swap);
+    Ok(Some((Sides { serving, is_live, other, swap }, app.policy.drain_ms)))
 }
 
-/// Before the candidate starts.
-pub async fn before_prepare(tools: &Tools, app: &App) -> Result<(), Failure> {
-    let Some(sides) = sides(tools, app).await? else { return Ok(()) };
-    let say = |words: &str| post(tools, app, Step::Start, words);
-    tools.balancers.leave(tools, &app.name, sides.other, AT_ONCE_MS, &say).await
-}
-
-/// Before the supervisor is told of the switch: users are moved.
-pub async fn before_admit(tools: &Tools, app: &App, swap: &str) -> Result<(), Failure> {
-    let Some(sides) = sides(tools, app).await?.filter(|sides| sides.is_of(swap)) else {
-        return Ok(());
+/// Before `verb`: users are moved.
+pub async fn before(tools: &Tools, app: &App, swap: &str, verb: Verb) -> Result<(), Failure> {
+    let Some((sides, drain_ms)) = sides(tools, app).await? else { return Ok(()) };
+    let step = match verb {
+        Verb::Prepare => Step::Start,
+        Verb::Admit => Step::Switch,
+        Verb::Retire => Step::Drain,
+        Verb::Abandon => Step::Rollback,
     };
-    let say = |words: &str| post(tools, app, Step::Switch, words);
-    tools.balancers.join(tools, &app.name, sides.other, &say).await?;
-    tools.balancers.leave(tools, &app.name, sides.serving, AT_ONCE_MS, &say).await
+    let say = |words: &str| post(tools, app, step, words);
+    let mut first = Ok(());
+    for order in sides.before(verb, swap) {
+        let moved = tell(tools, app, order, drain_ms, &say).await;
+        if moved.is_err() && verb != Verb::Abandon {
+            return moved;
+        }
+        first = first.and(moved);
+    }
+    first
 }
 
-/// Before the old side is stopped: nothing of it is in flight.
-pub async fn before_retire(tools: &Tools, app: &App, swap: &str) -> Result<(), Failure> {
-    let Some(sides) = sides(tools, app).await? else { return Ok(()) };
-    let old = if sides.is_of(swap) { sides.serving } else { sides.other };
-    let say = |words: &str| post(tools, app, Step::Drain, words);
-    tools.balancers.leave(tools, &app.name, old, sides.drain_ms, &say).await
-}
-
-/// Before the candidate is stopped: users are moved back. No balancer keeps a version that has to
-/// go: what cannot be had of it is told, and [`settle`] goes on trying.
+/// Before the candidate is stopped. No balancer keeps a version that has to go: what cannot be had
+/// of it is told, and [`settle`] goes on trying.
 pub async fn before_abandon(tools: &Tools, app: &App, swap: &str) {
-    let error = match timeout(BACK_MAX, move_back(tools, app, swap)).await {
+    let error = match timeout(BACK_MAX, before(tools, app, swap, Verb::Abandon)).await {
         Ok(Ok(())) => return,
         Ok(Err(failure)) => failure.reason,
         Err(_) => format!("its balancers do not obey within {} s", BACK_MAX.as_secs()),
@@ -103,21 +69,20 @@ pub async fn before_abandon(tools: &Tools, app: &App, swap: &str) {
     tracing::error!("{}: {error}; the candidate goes all the same", app.name);
 }
 
-async fn move_back(tools: &Tools, app: &App, swap: &str) -> Result<(), Failure> {
-    let Some(sides) = sides(tools, app).await?.filter(|sides| sides.is_of(swap)) else {
-        return Ok(());
-    };
-    if sides.swap.is_some_and(|swap| swap.phase == SwapPhase::Retiring) {
-        // The old side goes already; the supervisor will say so.
-        return Ok(());
+async fn tell(
+    tools: &Tools,
+    app: &App,
+    order: Move,
+    drain_ms: u64,
+    say: Say<'_>,
+) -> Result<(), Failure> {
+    match order {
+        Move::Join(port) => tools.balancers.join(tools, &app.name, port, say).await,
+        Move::Leave { port, waits } => {
+            let within_ms = if waits { drain_ms } else { 0 };
+            tools.balancers.leave(tools, &app.name, port, within_ms, say).await
+        }
     }
-    let say = |words: &str| post(tools, app, Step::Rollback, words);
-    let joined = match sides.is_live {
-        true => tools.balancers.join(tools, &app.name, sides.serving, &say).await,
-        false => Ok(()),
-    };
-    tools.balancers.leave(tools, &app.name, sides.other, sides.drain_ms, &say).await?;
-    joined
 }
 
 /// Between swaps: whoever serves is in, the other side is not. So it is made after a boot, which
@@ -146,9 +111,10 @@ async fn settle_once(tools: &Tools, app: &App) -> Result<bool, Failure> {
         return Ok(false);
     }
     until_at_rest(tools, app).await;
-    let Some(sides) = sides(tools, app).await? else { return Ok(false) };
-    tools.balancers.join(tools, &app.name, sides.serving, &|_| {}).await?;
-    tools.balancers.leave(tools, &app.name, sides.other, AT_ONCE_MS, &|_| {}).await?;
+    let Some((sides, _)) = sides(tools, app).await? else { return Ok(false) };
+    for order in sides.at_rest().into_iter().flatten() {
+        tell(tools, app, order, 0, &|_| {}).await?;
+    }
     Ok(true)
 }
 

@@ -3,7 +3,7 @@
 use crate::choice::Choice;
 use crate::host::Life;
 use crate::world::World;
-use rollout::{Effect, HookKind, Origin, OutcomeKind, Record, RootRole, State, Summary};
+use rollout::{Effect, HookKind, Origin, OutcomeKind, Record, RootRole, State, Summary, SwapPhase};
 
 /// At every moment.
 pub fn always(world: &World) {
@@ -13,6 +13,28 @@ pub fn always(world: &World) {
         let is_linked = [world.seed.as_ref(), world.disk.profile()].contains(&Some(closure));
         assert!(is_rooted || is_linked, "{closure} lives without a root: {:?}", world.disk.roots);
         assert!(world.disk.store.contains(closure), "{closure} lives and was collected");
+    }
+    users_are_where_they_belong(world);
+}
+
+/// Users are sent to no version that did not pass its gate, and at rest to the one that serves.
+fn users_are_where_they_belong(world: &World) {
+    let (host, record) = (&world.host, world.machine.record());
+    if host.ports().is_none() {
+        return;
+    }
+    let candidate = 1 - host.serving;
+    let is_sent = host.front.is_in[candidate] && host.sides[candidate].is_live;
+    let is_admitted = host.swap.as_ref().is_some_and(|swap| swap.phase == SwapPhase::Admitted);
+    let is_gated = record.swap.as_ref().is_some_and(|swap| swap.gated_incarnation > 0);
+    assert!(!is_sent || is_admitted || is_gated, "users are sent to a version behind its gate");
+}
+
+fn users_rest(world: &World) {
+    let host = &world.host;
+    if host.ports().is_some() && host.sides[host.serving].is_live {
+        let is_right = host.front.is_in[host.serving] && !host.front.is_in[1 - host.serving];
+        assert!(is_right, "users are sent elsewhere: {:?}", host.front);
     }
 }
 
@@ -78,6 +100,7 @@ pub fn at_rest(world: &World) {
     assert_eq!(on_disk.book, record.book, "the disk knows less than the machine");
     assert!(world.tasks.is_empty(), "a migration is left running");
     one_incarnation(world);
+    users_rest(world);
     roots(world);
     if let Some(last) = record.book.history.last() {
         serves_as_told(world, last);

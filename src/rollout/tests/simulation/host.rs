@@ -1,6 +1,7 @@
 //! A host as an agent sees it: a supervisor with two sides, a store with roots and a collector,
 //! a profile. What a power cut leaves is in [`Disk`]; all the rest is gone with it.
 
+use rollout::ports::{Move, Sides};
 use rollout::{
     Failure, Fault, HealthKind, HostSwap, ProbeResult, ProbeTarget, RootRole, Run, RunState,
     Strategy, SwapPhase, View,
@@ -68,6 +69,14 @@ pub struct Side {
     back_ns: u64,
 }
 
+/// A balancer, as far as it matters: an agent's orders, and whether one of them failed.
+#[derive(Clone, Debug, Default)]
+pub struct Front {
+    pub is_in: [bool; 2],
+    /// Since the last rest.
+    pub has_failed: bool,
+}
+
 #[derive(Clone, Debug)]
 pub struct Host {
     pub sides: [Side; 2],
@@ -78,6 +87,8 @@ pub struct Host {
     ended: Option<String>,
     pub strategy: Strategy,
     pub natures: BTreeMap<String, Nature>,
+    /// Whom the balancer sends to, with the strategy `ports`.
+    pub front: Front,
     /// Starts of each closure over the life of the simulation.
     starts: BTreeMap<String, u32>,
 }
@@ -98,6 +109,7 @@ impl Host {
             ended: None,
             strategy,
             natures,
+            front: Front::default(),
             starts: BTreeMap::new(),
         };
         if let Some(closure) = closure {
@@ -186,6 +198,35 @@ impl Host {
         }
     }
 
+    /// A boot: what the balancer was told it still knows.
+    pub fn keep_front(&mut self, before: &Self) {
+        self.front = before.front.clone();
+    }
+
+    pub fn ports(&self) -> Option<Sides> {
+        (self.strategy == Strategy::Ports).then(|| Sides {
+            serving: PORTS[self.serving],
+            is_live: self.sides[self.serving].is_live,
+            other: PORTS[1 - self.serving],
+            swap: self.swap.clone(),
+        })
+    }
+
+    /// The balancer obeys. While somebody runs whom users could be sent to, there is one.
+    pub fn obey(&mut self, order: Move) {
+        let index = |port: u16| usize::from(port != PORTS[0]);
+        match order {
+            Move::Join(port) => self.front.is_in[index(port)] = true,
+            Move::Leave { port, .. } => {
+                let (own, other) = (index(port), 1 - index(port));
+                let lives = self.sides[own].is_live && self.front.is_in[own];
+                let is_alone = lives && self.sides[other].is_live && !self.front.is_in[other];
+                assert!(!is_alone || self.front.has_failed, "users are left with nobody");
+                self.front.is_in[own] = false;
+            }
+        }
+    }
+
     pub fn live(&self) -> impl Iterator<Item = &String> {
         self.sides.iter().filter(|side| side.is_live).filter_map(|side| side.closure.as_ref())
     }
@@ -204,6 +245,7 @@ impl Host {
         self.swap = Some(HostSwap { id: id.to_owned(), phase: SwapPhase::Prepared });
         self.before = self.sides[self.serving].closure.clone();
         let side = self.candidate();
+        assert!(!self.front.is_in[side], "users are sent to a version behind its gate");
         self.start(side, closure.to_owned(), now_ns);
         if self.sides[side].is_live {
             Ok(())
@@ -230,6 +272,7 @@ impl Host {
             _ => return Err(host("nothing to retire")),
         }
         if self.strategy.has_two_sides() {
+            assert!(!self.front.is_in[self.serving], "it is stopped with its users");
             self.stop(self.serving);
             self.serving = 1 - self.serving;
         }

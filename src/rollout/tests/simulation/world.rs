@@ -3,6 +3,7 @@
 use crate::check;
 use crate::choice::Choice;
 use crate::host::{Disk, Host, Nature, SECOND, host};
+use rollout::ports::Verb;
 use rollout::{
     Admission, Answer, Effect, Event, Facts, Failure, Fault, HookKind, Machine, Now, Outcome, Plan,
     Policy, ProbeResult, Record, Request, State, Ticket,
@@ -43,6 +44,10 @@ pub enum Tamper {
     SkipMigrate,
     /// The version is not asked.
     BlindGate,
+    /// Users are not moved before a verb.
+    SkipMoves,
+    /// Users leave one port before they may come to the other.
+    LeaveFirst,
 }
 
 /// An effect with a ticket, begun; and what came of it, when something did.
@@ -154,6 +159,7 @@ impl World {
             log: Vec::new(),
         };
         world.take(effects);
+        world.settle_users();
         world
     }
 
@@ -221,6 +227,7 @@ impl World {
                     self.now_ns += SECOND / 4;
                     self.host.turn(self.now_ns);
                 }
+                self.settle_users();
                 return;
             }
         }
@@ -230,6 +237,7 @@ impl World {
     /// One thing happens; whether there was one.
     pub fn turn(&mut self) -> bool {
         self.host.turn(self.now_ns);
+        self.settle_users();
         let moved = self.try_turn();
         check::always(self);
         match moved {
@@ -436,6 +444,7 @@ impl World {
                 let works = works || *hook == HookKind::OnRollback;
                 Ok(ended(Some(i32::from(!works)), false))
             }
+            effect if is_verb(effect) && !self.move_users(effect) => Err(host("no balancer")),
             Effect::Prepare { swap, closure, .. } => {
                 assert!(self.disk.store.contains(closure), "{closure} was collected");
                 self.host.prepare(swap, closure, self.now_ns).map(|()| self.app())
@@ -456,6 +465,57 @@ impl World {
         match result {
             Ok(answer) => Event::Done { ticket, answer },
             Err(failure) => Event::Failed { ticket, failure },
+        }
+    }
+
+    /// Strategy `ports`: what the agent does at the balancer before a verb. In a host with faults it
+    /// fails now and then in the middle; a way back goes on without it. Whether the verb follows.
+    fn move_users(&mut self, effect: &Effect) -> bool {
+        let (verb, swap) = match effect {
+            Effect::Prepare { swap, .. } => (Verb::Prepare, swap),
+            Effect::Admit { swap, .. } => (Verb::Admit, swap),
+            Effect::Retire { swap, .. } => (Verb::Retire, swap),
+            Effect::Abandon { swap, .. } => (Verb::Abandon, swap),
+            other => panic!("{other:?} is no verb"),
+        };
+        let Some(sides) = self.host.ports() else { return true };
+        let mut orders = sides.before(verb, swap);
+        match self.tamper {
+            Tamper::SkipMoves => return true,
+            Tamper::LeaveFirst => orders.reverse(),
+            _ => {}
+        }
+        for order in orders {
+            if verb == Verb::Admit {
+                check::admissible(self);
+            }
+            if self.faults > 0 && self.choice.once_in(self.faults) {
+                self.host.front.has_failed = true;
+                if verb != Verb::Abandon {
+                    return false;
+                }
+            } else {
+                self.host.obey(order);
+            }
+        }
+        true
+    }
+
+    /// An agent that dies in the middle of that.
+    fn move_some_users(&mut self, effect: &Effect) {
+        let (Effect::Admit { swap, .. }, Some(sides)) = (effect, self.host.ports()) else { return };
+        let orders = sides.before(Verb::Admit, swap);
+        let count = self.choice.pick(orders.len() + 1);
+        orders.into_iter().take(count).for_each(|order| self.host.obey(order));
+    }
+
+    /// Between swaps the agent has the balancer as it shall be.
+    pub fn settle_users(&mut self) {
+        let is_busy = self.machine.current().is_some() || !self.ops.is_empty();
+        let sides = self.host.ports().filter(|_| !is_busy);
+        if let Some(orders) = sides.and_then(|sides| sides.at_rest()) {
+            self.host.front.has_failed = false;
+            orders.into_iter().for_each(|order| self.host.obey(order));
         }
     }
 
@@ -540,6 +600,11 @@ impl World {
             self.seen_view = None;
             return;
         }
+        for op in self.ops.clone() {
+            if op.event.is_none() {
+                self.move_some_users(&op.effect);
+            }
+        }
         if (crash == Crash::Agent { verbs_land: true }) {
             for op in self.ops.clone() {
                 if op.event.is_none() && is_verb(&op.effect) {
@@ -566,7 +631,9 @@ impl World {
         self.tasks.clear();
         let natures = self.host.natures.clone();
         let boots = self.disk.profile().or(self.seed.as_ref()).cloned();
-        self.host = Host::boot(boots, self.host.strategy, natures, self.now_ns);
+        let host = Host::boot(boots, self.host.strategy, natures, self.now_ns);
+        let before = std::mem::replace(&mut self.host, host);
+        self.host.keep_front(&before);
     }
 
     fn start_agent(&mut self) {
