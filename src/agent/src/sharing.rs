@@ -33,6 +33,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Until a store that could not be opened is tried again.
 const STORE_AGAIN: Duration = Duration::from_secs(30);
 
+/// Descriptors of an agent that serves: 256 connections, directories of 32 trees that are being
+/// sent, and what a fetch takes meanwhile.
+const OPEN_FILES: u64 = 4096;
+
 /// This host's part in sharing.
 #[derive(Debug)]
 pub struct Sharing {
@@ -179,6 +183,9 @@ pub async fn run(tools: Rc<Tools>) {
         }
         sleep(STORE_AGAIN).await;
     };
+    if let Err(error) = sys::process::raise_open_files(OPEN_FILES) {
+        tracing::warn!("open files cannot be raised to {OPEN_FILES}: {error}");
+    }
     let listener = listen(sharing.settings.listen, "[peers] listen").await;
     let bound = listener.local_addr().unwrap_or(sharing.settings.listen);
     let serve = Serve::new(store, sharing.admit());

@@ -67,7 +67,7 @@ fn put_on(number: i32, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
 }
 
 /// Raises `RLIMIT_NOFILE` to `wanted`, or without privilege to its hard limit; returns what it was,
-/// to be given to children. The hard limit is never lowered: that cannot be taken back.
+/// to be given to children. Neither limit is ever lowered: others in this process count on theirs.
 ///
 /// # Errors
 /// Those of prlimit(2).
@@ -75,7 +75,8 @@ pub fn raise_open_files(wanted: u64) -> io::Result<Limit> {
     let before = rustix::process::getrlimit(Resource::Nofile);
     // None is infinity, which fs.nr_open bounds.
     let hard = before.maximum.map(|hard| hard.max(wanted));
-    let full = Rlimit { current: Some(wanted), maximum: hard };
+    let soft = before.current.map(|soft| soft.max(wanted));
+    let full = Rlimit { current: soft, maximum: hard };
     let within = Rlimit { current: before.maximum, maximum: before.maximum };
     rustix::process::setrlimit(Resource::Nofile, full)
         .or_else(|_| rustix::process::setrlimit(Resource::Nofile, within))?;
@@ -172,15 +173,20 @@ pub fn adopt(number: i32) -> std::os::fd::OwnedFd {
 mod tests {
     use super::*;
 
-    /// A process with a higher hard limit than is wanted keeps it: its children get it back, for
-    /// which an unprivileged one could not raise it again.
+    /// A process with higher limits than are wanted keeps them: whoever raised the soft one counts
+    /// on it, and the hard one its children get back, which an unprivileged one could not raise.
     #[test]
-    fn the_hard_limit_is_never_lowered() {
-        let hard_before = rustix::process::getrlimit(Resource::Nofile).maximum;
-        let before = raise_open_files(64).expect("64 is below every default");
+    fn no_limit_is_ever_lowered() {
+        let before = rustix::process::getrlimit(Resource::Nofile);
+        let returned = raise_open_files(64).expect("64 is below every default");
         let now = rustix::process::getrlimit(Resource::Nofile);
-        assert_eq!((now.current, now.maximum), (Some(64), hard_before));
-        let back = Rlimit { current: Some(before.soft), maximum: hard_before };
-        rustix::process::setrlimit(Resource::Nofile, back).expect("up to the hard limit");
+        assert_eq!((now.current, now.maximum), (before.current, before.maximum));
+        assert_eq!(returned.soft, before.current.unwrap_or(u64::MAX));
+        let low = Rlimit { current: Some(64), maximum: before.maximum };
+        rustix::process::setrlimit(Resource::Nofile, low).expect("below the hard limit");
+        raise_open_files(128).expect("below every default");
+        let now = rustix::process::getrlimit(Resource::Nofile);
+        rustix::process::setrlimit(Resource::Nofile, before).expect("up to the hard limit");
+        assert_eq!((now.current, now.maximum), (Some(128), before.maximum));
     }
 }

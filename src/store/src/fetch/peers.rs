@@ -38,6 +38,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// are those who get the path first, so asking more would find little.
 const ASKED_MAX: usize = 3;
 
+/// Connections kept open to one peer while nothing is asked of it: both ends pay for them.
+const IDLE_CONNECTIONS_MAX: usize = 8;
+
 /// Peers known at most: a rank is computed of each for each path.
 pub const PEERS_MAX: usize = 256;
 
@@ -177,6 +180,7 @@ impl Peers {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(patience.connect)
             .read_timeout(patience.stall)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .no_proxy()
             .build()
             .map_err(|error| {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use store::fetch::peers::Patience;
-use store::fetch::{Caches, Peers, Source};
+use store::fetch::{Caches, Cancel, Peers, Source};
 use store::serve::{Serve, Served};
 use store::{Fault as StoreFault, StorePath};
 use tokio::net::TcpListener;
@@ -61,6 +61,8 @@ fn impatient() -> Patience {
 
 /// So many hosts that know each other.
 async fn group(count: usize) -> Vec<Member> {
+    // Both ends of all connections are in this process.
+    sys::process::raise_open_files(8192).unwrap();
     let mut members = Vec::new();
     for _ in 0..count {
         members.push(Member::new(Limits::default()).await);
@@ -117,6 +119,35 @@ async fn a_group_costs_the_cache_one_closure() {
         assert!(from_peers > 0 && members.iter().map(Member::bytes).sum::<u64>() >= from_peers);
         members.iter().for_each(|member| member.host.verify());
     }
+}
+
+/// More hosts than are asked for one path, which hear of a release one after the other: those who
+/// come first may ask nobody who has it, and there are few of them.
+#[tokio::test]
+async fn a_larger_group_costs_the_cache_little_more() {
+    const HOSTS: usize = 8;
+    let (fixture, top) = (Fixture::get(), release("v1"));
+    let (one, _) = closure_bytes(&fixture, &top).await;
+    let cache = fixture.cache("zstd");
+    let server = Server::start(cache.path()).unwrap();
+    let members = group(HOSTS).await;
+    let mut fetches = tokio::task::JoinSet::new();
+    for (index, member) in members.iter().enumerate() {
+        let caches = fixture.caches(&[server.url()]).with_peers(member.peers.clone());
+        let (store, top) = (member.host.store.clone(), top.clone());
+        fetches.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(15 * index as u64)).await;
+            let plan = store::plan::plan(&store, &caches, &top).await.unwrap();
+            let report = Arc::new(|_| {});
+            store::fetch::fetch(&store, &caches, plan, report, &Cancel::new()).await.unwrap()
+        });
+    }
+    let fetched = fetches.join_all().await;
+    let from_cache: u64 = fetched.iter().map(|one| one.downloaded_bytes - one.peer_bytes).sum();
+    println!("{HOSTS} hosts: {from_cache} of {one} bytes from the cache");
+    assert!(from_cache <= 3 * one, "{from_cache} bytes of {one}");
+    assert_eq!(members.iter().map(|member| member.peers.bans()).sum::<u64>(), 0);
+    members.iter().for_each(|member| member.host.verify());
 }
 
 /// A cache that is away is not missed by a host whose peer has all of it; and what is registered
@@ -227,6 +258,10 @@ struct Bad {
 
 impl Bad {
     async fn new() -> Self {
+        Self::with(Patience::default()).await
+    }
+
+    async fn with(patience: Patience) -> Self {
         let fixture = Fixture::get();
         let good_cache = fixture.cache("zstd");
         let good = Server::start(good_cache.path()).unwrap();
@@ -234,7 +269,7 @@ impl Bad {
         seed.fetch(&fixture.caches(&[good.url()]), &release("v1")).await.unwrap();
         let folder = peer_folder(&fixture, &release("v1"), &seed);
         let bad = Server::start(folder.path()).unwrap();
-        let peers = peers(impatient());
+        let peers = peers(patience);
         // Our own name ranks behind: all is asked of the peer first.
         peers.set("", [("bad".to_owned(), bad.address().to_string())]);
         Self { fixture, _good: good_cache, good, folder, bad, peers, host: Host::new() }
@@ -287,7 +322,7 @@ async fn a_peer_that_never_ends() {
 #[tokio::test]
 async fn a_peer_that_stops_in_the_middle() {
     for fault in [Fault::Hang(1 << 20), Fault::Drop(1 << 20)] {
-        let bad = Bad::new().await;
+        let bad = Bad::with(impatient()).await;
         bad.bad.fail(&bad.folder.narinfo(&large()).url, fault.clone());
         let why = bad.fetch().await.unwrap_or_else(|| panic!("{fault:?}: it is left out"));
         assert!(why.contains("did not come"), "{fault:?}: {why}");
@@ -297,13 +332,13 @@ async fn a_peer_that_stops_in_the_middle() {
 /// It costs one wait and not one for each path.
 #[tokio::test]
 async fn a_peer_that_does_not_answer() {
-    let bad = Bad::new().await;
+    let bad = Bad::with(impatient()).await;
     bad.bad.fail("narinfo", Fault::Hang(0));
     let why = bad.fetch().await.expect("it is left out");
     assert!(why.contains("in time") || why.contains("timed out"), "{why}");
     assert!(bad.bad.requests("nar/") == 0, "nothing more is asked of it");
 
-    let bad = Bad::new().await;
+    let bad = Bad::with(impatient()).await;
     let Bad { fixture, _good, good, bad: server, peers, host, .. } = bad;
     drop(server);
     let caches = fixture.caches(&[good.url()]).with_peers(peers.clone());
