@@ -14,8 +14,16 @@ data "aws_iam_policy_document" "assume" {
 
 data "aws_iam_policy_document" "ledger" {
   statement {
-    sid       = "Ledger"
-    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:DescribeTable"]
+    sid = "Ledger"
+
+    actions = [
+      "dynamodb:GetItem",
+      "dynamodb:PutItem",
+      "dynamodb:DeleteItem",
+      "dynamodb:Query",
+      "dynamodb:DescribeTable",
+    ]
+
     resources = [aws_dynamodb_table.ledger.arn]
   }
 }

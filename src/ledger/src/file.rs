@@ -1,8 +1,8 @@
 //! The engine `file`: a folder of one host, its files changed under one lock.
 //!
 //! A file is its version, a line that no write ever repeats, and the value. A write goes to a name
-//! beside, is synced, renamed and the folder synced: after a power cut there is the old entry or the
-//! new one.
+//! beside, is synced, renamed and the folder synced: after a power cut there is the old entry or
+//! the new one.
 
 use crate::key;
 use crate::limits::ENTRIES_MAX;

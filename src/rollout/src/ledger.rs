@@ -65,9 +65,9 @@ pub trait Ledger {
         value: &[u8],
     ) -> impl Future<Output = Result<Cas, LedgerError>>;
 
-    /// Removes the entry if it still has the version `expected`. `Applied`, with that version: it is
-    /// gone; `Lost`: it has another, or there is none. A version never comes back: whoever knows an
-    /// entry from before loses against one that was made anew.
+    /// Removes the entry if it still has the version `expected`. `Applied`, with that version: it
+    /// is gone; `Lost`: it has another, or there is none. A version never comes back: whoever knows
+    /// an entry from before loses against one that was made anew.
     fn remove(&self, key: &str, expected: &Token)
     -> impl Future<Output = Result<Cas, LedgerError>>;
 

@@ -1,7 +1,8 @@
 //! Writing an object under a condition, and removing one.
 //!
-//! Format: PutObject with `If-None-Match: *` or `If-Match: ETAG`, DeleteObject with `If-Match: ETAG`
-//! (Amazon S3 User Guide, "Conditional writes", "Conditional deletes"). Some makers' copies of S3 ignore both: whoever relies on them asks first.
+//! Format: PutObject with `If-None-Match: *` or `If-Match: ETAG`, DeleteObject with the latter
+//! (Amazon S3 User Guide, "Conditional writes", "Conditional deletes"). Some makers' copies of S3
+//! ignore them: whoever relies on them asks first.
 
 use super::{ObjectAddress, Request, S3};
 use crate::error::{Error, Fault, Result};
