@@ -1,5 +1,5 @@
-//! `[fleet]` of `agent.toml`: the group that this host is a member of, and the ledger that keeps the
-//! group's records.
+//! `[fleet]` of `agent.toml`: the group that this host is a member of, and the ledger that keeps
+//! the group's records.
 //!
 //! Read once, when the agent starts. What is missing may come from user-data.
 

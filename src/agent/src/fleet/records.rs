@@ -81,7 +81,8 @@ impl Fleet {
         }
     }
 
-    /// Removes what a host said that has been silent for long. If it says something now, that stays.
+    /// Removes what a host said that has been silent for long. If it says something now, that
+    /// stays.
     pub(super) async fn forget(&self, host: &str, beat: u64) {
         let forgotten = async {
             let key = keys::host(&self.group, host)?;
