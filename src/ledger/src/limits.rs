@@ -19,8 +19,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long one read or write of DynamoDB or S3 may take, its tries and pauses included. A
-/// throttled second passes within it. A heartbeat that a dead connection swallowed is written again before
-/// its lease of 30 s is at two thirds: it began at one.
+/// throttled second passes within it. A heartbeat that a dead connection swallowed is written
+/// again before its lease of 30 s is at two thirds: it began at one.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a listing of names may take: of several pages, and nobody's lease waits for it.
