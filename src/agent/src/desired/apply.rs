@@ -3,13 +3,18 @@
 use super::task::Host;
 use crate::app;
 use crate::fleet::{Fleet, RecordError};
-use control::agent::OutcomeKind;
+use control::agent::{OutcomeKind, SYSTEM};
 use release::{Applied, Wish};
 use rollout::fleet::{Group, How, Refusal, Rollout, Version};
 
 /// Lets the app run that.
 pub async fn apply(host: &Host, app: &str, wish: &Wish) -> Applied {
     match host.tools.fleet() {
+        // All hosts at once is what a group is there to prevent.
+        Some(_) if app == SYSTEM => Applied::Refused {
+            text: format!("{}: a group does not roll the hosts' own system", wish.by),
+            cure: format!("swap it host by host: rollinit swap system {}", wish.path),
+        },
         Some(fleet) => roll(&fleet, app, wish).await,
         None => swap(host, app, wish).await,
     }
