@@ -4,7 +4,8 @@
 //! It hides nothing: it neither repeats a request nor sends it elsewhere. Connections to servers
 //! are not kept, those of clients are. It is slower than the agent to judge a server that falls
 //! sick, as a balancer should be: of one that it calls down it refuses users, whom the agent would
-//! move back.
+//! move back. A check may take long: one that is late on a busy machine is no sick server, and one
+//! that was just let in is down after the first that fails.
 
 use crate::cluster::daemon::Daemon;
 use anyhow::{Context, Result};
@@ -40,7 +41,7 @@ impl Proxy {
             "global\n  stats socket {} level admin\n  nbthread 1\ndefaults\n  mode http\n  \
              option http-server-close\n  option httpchk\n  \
              http-check send meth GET uri /up ver HTTP/1.1 hdr Host check\n  retries 0\n  \
-             timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
+             timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout check 5s\n  \
              default-server check inter 50ms fall 20 rise 2\nfrontend users\n  \
              bind {here}:{port}\n  default_backend {BACKEND}\nbackend {BACKEND}\n",
             socket.display()
