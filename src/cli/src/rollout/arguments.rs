@@ -66,7 +66,7 @@ pub enum Verb {
     /// not begun stay as they are. The same release again is no second rollout.
     #[command(verbatim_doc_comment, after_help = CODES)]
     Start {
-        /// The app; `system` is the hosts' own
+        /// The app
         app: String,
         /// The store path; of one the group knows the name or hash: 9q1c...
         path: String,
