@@ -181,8 +181,8 @@ fn split(
         .map(|(name, seconds)| format!("{name} {:.1}", seconds / f64::from(HOSTS)))
         .collect();
     println!(
-        "  {release}: {total_s:.1} s = fetch until the first slot {fetched_s:.1} + swaps {swaps_s:.1} \
-         + ledger {ledger_s:.1}; a swap: {}",
+        "  {release}: {total_s:.1} s = fetch until the first slot {fetched_s:.1} + swaps \
+         {swaps_s:.1} + ledger {ledger_s:.1}; a swap: {}",
         parts.join(", ")
     );
     let seen = format!("fetch {fetched_s:.1}, swaps {swaps_s:.1}, ledger {ledger_s:.1}");
