@@ -1,5 +1,5 @@
-//! Any bytes as a record of a fleet's ledger: no bytes may make the readers panic, what they take is
-//! written and read again, and a host and a migration lock go on with whatever that is.
+//! Any bytes as a record of a fleet's ledger: no bytes may make the readers panic, what they take
+//! is written and read again, and a host and a migration lock go on with whatever that is.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

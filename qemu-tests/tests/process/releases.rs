@@ -10,7 +10,7 @@ use qemu_tests::fleet::{Fleet, GROUP};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -152,7 +152,7 @@ fn until_serves(host: &AppHost, version: &str) -> Result<()> {
     })
 }
 
-fn desired(url: &str, signers: &PathBuf, more: &str) -> String {
+fn desired(url: &str, signers: &Path, more: &str) -> String {
     let signers = signers.display();
     format!(
         "[desired.{APP}]\nurl = \"{url}\"\nsigners = \"{signers}\"\nthreshold = 2\nevery = \"1s\"\n\

@@ -135,7 +135,7 @@ impl Haproxy {
                     place: format!("{backend}/{} at {socket}", server.name),
                     stand: stand(server),
                     in_flight: Some(server.sessions + server.queued),
-                    others_healthy: others.filter(|other| stand(other) == Stand::Serving).count(),
+                    others_healthy: others.filter(gets_users).count(),
                 }
             }));
         }
@@ -239,14 +239,21 @@ impl Haproxy {
     }
 }
 
+/// Whether it gets new sessions.
+fn gets_users(server: &&Server) -> bool {
+    server.is_up && !server.is_maint && !server.is_draining
+}
+
 /// How a server stands.
 fn stand(server: &Server) -> Stand {
     if server.is_maint {
         Stand::Shut
     } else if server.is_draining {
         Stand::Draining
-    } else if server.is_up {
+    } else if server.is_sure {
         Stand::Serving
+    } else if server.is_up {
+        Stand::Joining
     } else {
         let check = server.check.as_str();
         Stand::Sick(format!("HAProxy says {} {check}", server.status).trim_end().to_owned())

@@ -197,7 +197,9 @@ impl Machine {
     /// Takes places out, if they can be spared.
     fn take(&mut self, now: Duration, mine: &[&Seen], to_take: &[&Seen]) -> Vec<Effect> {
         let least = self.rules.min_healthy;
-        let is_short = |one: &&&Seen| one.stand == Stand::Serving && one.others_healthy < least;
+        // One that is joining may have users already.
+        let has_users = |one: &Seen| matches!(one.stand, Stand::Serving | Stand::Joining);
+        let is_short = |one: &&&Seen| has_users(one) && one.others_healthy < least;
         let short = to_take.iter().find(is_short).filter(|_| !self.ask.in_haste);
         if let Some(short) = short {
             let since = *self.needed_since.get_or_insert(now);

@@ -29,7 +29,10 @@ pub struct Server {
     pub is_draining: bool,
     /// Whether it would get some: it is up, or nobody checks it.
     pub is_up: bool,
-    /// `UP`, `DOWN`, `DOWN 1/2`, `no check`, …
+    /// Whether it takes more than one failed check to take it down. One that was just told to be
+    /// ready is up, by a check that is yet to come.
+    pub is_sure: bool,
+    /// `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `no check`, …
     pub status: String,
     /// What its last check said.
     pub check: String,
@@ -103,6 +106,7 @@ pub fn servers(states: &str, stats: &str) -> Result<Vec<Server>, Strange> {
                 is_maint: admin & MAINT != 0,
                 is_draining: admin & DRAIN != 0,
                 is_up: status.starts_with("UP") || status == "no check",
+                is_sure: status == "UP" || status == "no check",
                 status: excerpt(status),
                 check: excerpt(stat.get("last_chk").unwrap_or_default()),
                 sessions: count("scur").ok_or(Strange::Without("scur"))?,

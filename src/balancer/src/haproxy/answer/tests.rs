@@ -29,6 +29,15 @@ fn both_tables_make_a_server() {
     assert_eq!((n4.address, n4.status.as_str()), (None, "DOWN 1/2"));
 }
 
+/// One failed check would take it down, and all its users with it.
+#[test]
+fn up_by_a_check_that_is_yet_to_come_is_not_sure() {
+    let stats = STATS.replace(",UP,", ",UP 1/3,");
+    let servers = servers(STATES, &stats).expect("two good tables");
+    assert!(servers[0].is_up && !servers[0].is_sure, "{servers:?}");
+    assert_eq!(crate::haproxy::stand(&servers[0]), crate::machine::Stand::Joining);
+}
+
 #[test]
 fn a_refusal_keeps_its_words_and_a_hole_is_named() {
     let refused = servers("Permission denied\n\n", STATS).expect_err("refused");
