@@ -114,6 +114,8 @@ pub struct Machine {
     restless_apps: BTreeSet<String>,
     /// Services, and memo keys of apps, whose memory may have changed in this step.
     touched: BTreeSet<String>,
+    /// The last memos of units that this step forgets.
+    last_memos: Vec<Effect>,
     effects: Vec<Effect>,
     now: Now,
 }
@@ -176,6 +178,7 @@ impl Machine {
             restless: BTreeSet::new(),
             restless_apps: BTreeSet::new(),
             touched: BTreeSet::new(),
+            last_memos: Vec::new(),
             effects: Vec::new(),
             now,
         };
@@ -275,7 +278,7 @@ impl Machine {
 
     /// The memos of all that changed, and their timers.
     fn memos(&mut self) -> Vec<Effect> {
-        let mut memos = Vec::new();
+        let mut memos = std::mem::take(&mut self.last_memos);
         if let Some(bytes) = self.power.map(|power| memory::encode(&power))
             && bytes != self.power_memo
         {

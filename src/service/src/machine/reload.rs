@@ -2,7 +2,7 @@
 //! what that means for those who run.
 
 use super::apps::{AppState, memo_key};
-use super::memory::{Outdated, Phase, Then};
+use super::memory::{self, Outdated, Phase, Then};
 use super::{Machine, Unit};
 use crate::Now;
 use crate::app::{Place, Side, Task};
@@ -245,8 +245,13 @@ impl Machine {
         let near = self.graph.followers(&name).chain(self.graph.requirers(&name));
         let near = self.all_members(near.chain(self.graph.after(&name)));
         self.dirty.extend(near);
-        if let Some(at_ns) = self.units.remove(key).and_then(|unit| unit.timer_ns) {
-            self.timers.remove(&(at_ns, key.to_owned()));
+        if let Some(unit) = self.units.remove(key) {
+            // A supervisor that dies before PID 1 forgets the key must not report an end again.
+            let bytes = memory::encode(&unit.memory);
+            if bytes != unit.memo {
+                self.last_memos.push(Effect::Memo { key: key.to_owned(), bytes });
+            }
+            self.timers.retain(|(_, of)| of != key);
         }
         self.expanded.remove(key);
         self.former_stops.remove(key);
