@@ -63,6 +63,10 @@ enum Task {
         tier: Option<test::Tier>,
         /// Only tests whose name contains this.
         name: Option<String>,
+        /// Where the property tests begin to draw; `random` draws that, too, and prints it. Without
+        /// it always the same, so that what turns red is the change.
+        #[arg(long, value_name = "NUMBER|random")]
+        seed: Option<test::Seed>,
     },
     /// See it alive: swap an app under load, well and badly, and kill who swaps it; or `ec2`, or
     /// `cluster`.
@@ -128,7 +132,9 @@ fn run(task: Task) -> Result<()> {
             }
             image::build_releases(&root)
         }
-        Task::Test { tier, name } => test::run_tests(&root, tier, name.as_deref()),
+        Task::Test { tier, name, seed } => {
+            test::run_tests(&root, tier, name.as_deref(), seed.unwrap_or_default())
+        }
         Task::Demo { demo, json } => demo::run(&root, demo, json),
         Task::Qemu { name, shell } => qemu::run(&root, &name, shell),
         Task::Tidy { json } => tidy::run(&root, json),

@@ -5,8 +5,11 @@ use crate::{build, image, setup, tidy};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use qemu_tests::guests;
+use std::hash::BuildHasher;
+use std::num::ParseIntError;
 use std::path::Path;
 use std::process::Command;
+use std::str::FromStr;
 
 /// A tier of tests, the fast ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,15 +22,36 @@ pub enum Tier {
     Qemu,
 }
 
+/// Where the property tests begin to draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(u64);
+
+impl Default for Seed {
+    /// Any number would do; a landing is judged by one that does not change.
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl FromStr for Seed {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        // The hasher of every map is seeded by the kernel's randomness.
+        let random = || std::hash::RandomState::new().hash_one(text);
+        if text == "random" { Ok(Self(random())) } else { text.parse().map(Self) }
+    }
+}
+
 /// Runs a tier, or all of them; `name` keeps the tests whose name contains it.
 ///
 /// # Errors
 /// Something fails; what, was said.
-pub fn run_tests(root: &Path, tier: Option<Tier>, name: Option<&str>) -> Result<()> {
+pub fn run_tests(root: &Path, tier: Option<Tier>, name: Option<&str>, seed: Seed) -> Result<()> {
     setup::run_setup()?;
     let wanted = |one: Tier| tier.is_none_or(|tier| tier == one);
     if wanted(Tier::Unit) {
-        unit(root, name)?;
+        unit(root, name, seed)?;
     }
     if wanted(Tier::Process) || wanted(Tier::Qemu) {
         build::run_build(root)?;
@@ -49,7 +73,7 @@ pub fn run_tests(root: &Path, tier: Option<Tier>, name: Option<&str>) -> Result<
 /// Test binaries that need built programs; the unit tier leaves them out.
 const HARNESSES: [&str; 2] = ["process", "qemu"];
 
-fn unit(root: &Path, name: Option<&str>) -> Result<()> {
+fn unit(root: &Path, name: Option<&str>, seed: Seed) -> Result<()> {
     if name.is_none() {
         step("format", || run(cargo(root).args(["fmt", "--all", "--check"])))?;
         step("tidy", || tidy::run(root, false))?;
@@ -61,7 +85,10 @@ fn unit(root: &Path, name: Option<&str>) -> Result<()> {
         }
     }
     step("unit and property tests", || {
-        if has_program("cargo-nextest") { by_nextest(root, name) } else { by_cargo(root, name) }
+        let Seed(number) = seed;
+        println!("property tests draw from --seed {number}");
+        let by = if has_program("cargo-nextest") { by_nextest } else { by_cargo };
+        by(root, name, seed)
     })?;
     let nix_tests = root.join("nixos/tests/run.sh");
     if name.is_none() && nix_tests.exists() {
@@ -70,23 +97,30 @@ fn unit(root: &Path, name: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn by_nextest(root: &Path, name: Option<&str>) -> Result<()> {
+/// A cargo whose property tests draw from `seed`.
+fn seeded(root: &Path, Seed(number): Seed) -> Command {
+    let mut command = cargo(root);
+    command.env("PROPTEST_RNG_SEED", number.to_string());
+    command
+}
+
+fn by_nextest(root: &Path, name: Option<&str>, seed: Seed) -> Result<()> {
     let left_out: Vec<String> = HARNESSES.iter().map(|name| format!("binary(={name})")).collect();
     let filter = format!("not ({})", left_out.join(" or "));
-    let mut command = cargo(root);
+    let mut command = seeded(root, seed);
     command.args(["nextest", "run", "--locked", "--workspace", "--no-tests", "pass"]);
     run(command.args(["--filterset", &filter]).args(name))
 }
 
 /// cargo's own runner cannot leave one target out: the two crates with a harness are run apart.
-fn by_cargo(root: &Path, name: Option<&str>) -> Result<()> {
+fn by_cargo(root: &Path, name: Option<&str>, seed: Seed) -> Result<()> {
     let parts: [&[&str]; 3] = [
         &["--workspace", "--exclude", "init", "--exclude", "qemu-tests"],
         &["--package", "init", "--bins"],
         &["--package", "qemu-tests", "--lib", "--bins", "--test", "load", "--test", "testapp"],
     ];
     parts.iter().try_for_each(|part| {
-        let mut command = cargo(root);
+        let mut command = seeded(root, seed);
         command.args(["test", "--locked", "--no-fail-fast"]).args(*part);
         // One at a time: some count the descriptors or children of their process.
         run(command.args(["--", "--test-threads", "1"]).args(name))
