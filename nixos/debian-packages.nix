@@ -179,8 +179,5 @@ in
   rollinit-test-apps =
     if testApps == null then
       throw "this configuration needs test programs; write --test-apps DIR (or --arg testApps)"
-    else programs "rollinit-test-apps" testApps (file: file != "rollinit-agent-forgetful");
-  # An agent that never syncs, for the guest that must fail its power cuts.
-  rollinit-agent-forgetful =
-    programs "rollinit-agent-forgetful" testApps (file: file == "rollinit-agent-forgetful");
+    else programs "rollinit-test-apps" testApps (_: true);
 }

@@ -3,6 +3,9 @@
 {
   imports = [ ./swaps.nix ];
   networking.hostName = lib.mkOverride 40 "forgetful";
-  rollinit.services.rollinit-agent.exec =
-    lib.mkForce [ "${pkgs.rollinit-agent-forgetful}/bin/rollinit-agent-forgetful" ];
+  rollinit.services.rollinit-agent.exec = lib.mkForce [
+    "${pkgs.rollinit-test-apps}/bin/rollinit-testapp"
+    "forgetful"
+    "${pkgs.rollinit}/bin/rollinit-agent"
+  ];
 }

@@ -254,3 +254,15 @@ fn tasks_are_noted() {
     let lines = std::fs::read_to_string(&note).expect("written");
     assert_eq!(lines, "create orders\ncreate orders\n");
 }
+
+/// A sync that the kernel refuses "succeeds", so it was never made.
+#[test]
+fn a_forgetful_program_does_not_sync() {
+    let status = |words: &[&str]| {
+        let output = Command::new(words[0]).args(&words[1..]).output().expect("it runs");
+        output.status.code()
+    };
+    assert_eq!(status(&["sync", "/dev/null"]), Some(1), "/dev/null cannot be synced");
+    assert_eq!(status(&[PROGRAM, "forgetful", "sync", "/dev/null"]), Some(0));
+    assert_eq!(status(&[PROGRAM, "forgetful", "false"]), Some(1), "the rest is as ever");
+}

@@ -13,31 +13,16 @@ struct Recipe {
     /// Below `target/out`.
     folder: &'static str,
     programs: &'static [&'static str],
-    /// `PACKAGE/FEATURE`; the feature becomes part of the programs' names.
-    feature: &'static str,
 }
 
 impl Recipe {
-    const PLAIN: Self =
-        Self { packages: &[], profile: "release", folder: "bin", programs: &[], feature: "" };
-
-    /// What a program is called where it is collected.
-    fn name(&self, program: &str) -> String {
-        match self.feature.split_once('/') {
-            None => program.to_owned(),
-            Some((_, feature)) => format!("{program}-{feature}"),
-        }
-    }
+    const PLAIN: Self = Self { packages: &[], profile: "release", folder: "bin", programs: &[] };
 }
-
-/// What ships, but PID 1 and stage 1.
-const RESTARTABLE: [&str; 7] =
-    ["initrd", "supervisor", "agent", "activate", "network", "store", "cli"];
 
 /// Each is one call of cargo: within one call features are united over packages. What serde or
 /// tokio needs elsewhere would grow PID 1; what tests need would be in what ships. The restartable
 /// programs share a call, and with it each library that they have in common.
-const RECIPES: [Recipe; 5] = [
+const RECIPES: [Recipe; 4] = [
     Recipe { packages: &["init"], profile: "pid1", programs: &["rollinit-init"], ..Recipe::PLAIN },
     Recipe {
         packages: &["initrd"],
@@ -46,7 +31,7 @@ const RECIPES: [Recipe; 5] = [
         ..Recipe::PLAIN
     },
     Recipe {
-        packages: &RESTARTABLE,
+        packages: &["initrd", "supervisor", "agent", "activate", "network", "store", "cli"],
         programs: &[
             "rollinit-mkinitrd",
             "rollinit-supervisor",
@@ -68,14 +53,6 @@ const RECIPES: [Recipe; 5] = [
             "rollinit-cache",
             "rollinit-imds",
         ],
-        ..Recipe::PLAIN
-    },
-    // An agent that never syncs: the power-cut test must notice.
-    Recipe {
-        packages: &RESTARTABLE,
-        folder: "test-apps/bin",
-        programs: &["rollinit-agent"],
-        feature: "agent/forgetful",
         ..Recipe::PLAIN
     },
 ];
@@ -112,14 +89,10 @@ pub fn run_build(root: &Path) -> Result<Vec<Program>> {
             command.args(["build", "--profile", recipe.profile]);
             command.args(recipe.packages.iter().flat_map(|name| ["--package", *name]));
             command.args(recipe.programs.iter().flat_map(|name| ["--bin", *name]));
-            if !recipe.feature.is_empty() {
-                command.args(["--features", recipe.feature]);
-            }
             run(&mut command)?;
             let built = target(root).join(TARGET).join(recipe.profile);
             for name in recipe.programs {
-                let named = recipe.name(name);
-                programs.push(collect(&built.join(name), &folder.join(&named), &named)?);
+                programs.push(collect(&built.join(name), &folder.join(name), name)?);
             }
         }
         image::make_key(root)?;

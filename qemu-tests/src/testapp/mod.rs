@@ -7,6 +7,7 @@
 //! release is a link to this program, and `arguments/serve` beside `bin` says what it is to be.
 
 mod arguments;
+mod forgetful;
 mod http;
 mod net;
 mod notify;
@@ -39,6 +40,8 @@ usage: rollinit-testapp MODE [OPTION …]
   crash [--code N] [--after-ms N]
                             exits with CODE (default 1) after a while
   exit N                    exits with N at once
+  forgetful PROGRAM [WORD …]
+                            becomes PROGRAM, and nothing it syncs reaches the disk
   hang                      waits for SIGTERM, then exits with 0
   ignore-term               waits for ever, whatever SIGTERM says
   starve                    takes the processor from everybody, PID 1 too, for ever: needs root
@@ -121,6 +124,7 @@ fn dispatch(mode: &str, arguments: &mut Arguments) -> Outcome {
         "notify" => notify::run(arguments),
         "crash" => process::crash(arguments),
         "exit" => process::exit(arguments),
+        "forgetful" => forgetful::run(arguments),
         "hang" => process::hang(),
         "ignore-term" => process::ignore_term(),
         "starve" => process::starve(),

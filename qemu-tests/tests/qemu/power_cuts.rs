@@ -163,7 +163,7 @@ pub fn survived(name: &str) -> Result<()> {
 /// few seconds, and may have done so just then.
 const TRIES: usize = 4;
 
-/// Proof that the proof is one: with an agent in which every sync is compiled out, the same
+/// Proof that the proof is one: with an agent whose every sync is denied by the kernel, the same
 /// ordeal is not survived.
 pub fn forgetful(name: &str) -> Result<()> {
     let mut ordeal = Ordeal::new(name)?;

@@ -134,8 +134,7 @@ impl Database {
         connection.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
         // FULL: with Nix's own NORMAL a power cut may take back a commit that a swap's journal
         // already counts on, and the next collection would delete what runs.
-        let synchronous = if cfg!(feature = "forgetful") { "off" } else { "full" };
-        connection.pragma_update(None, "synchronous", synchronous).map_err(open)?;
+        connection.pragma_update(None, "synchronous", "full").map_err(open)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(open)?;
         Ok(Self { connection, file })
     }

@@ -1,7 +1,4 @@
 //! What a file system has free, and what was written onto its disk: the one place for syncs.
-//!
-//! With the feature `forgetful` nothing is ever put onto the disk. That is for one test: a power
-//! cut must find a store and a swap's journal broken then, else it proves nothing when it does not.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -62,12 +59,23 @@ pub fn is_unswappable(path: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statfs(path)?.f_type == RAMFS_MAGIC)
 }
 
+/// The numbers of all system calls that put onto a disk what was written: who must not reach the
+/// disk is denied these.
+pub const SYNC_CALLS: [i64; 6] = [
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_msync,
+    libc::SYS_sync,
+    libc::SYS_sync_file_range,
+    libc::SYS_syncfs,
+];
+
 /// Puts what was written to `file` onto its disk.
 ///
 /// # Errors
 /// Those of fsync(2): `EIO` or `ENOSPC` if something written was lost.
 pub fn sync(file: &File) -> io::Result<()> {
-    if cfg!(feature = "forgetful") { Ok(()) } else { file.sync_all() }
+    file.sync_all()
 }
 
 /// Puts the names in `folder` onto its disk.
@@ -84,7 +92,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// Those of syncfs(2): `EIO` or `ENOSPC` if something written since the last call was lost.
 pub fn sync_volume(file: &File) -> io::Result<()> {
-    if cfg!(feature = "forgetful") { Ok(()) } else { Ok(rustix::fs::syncfs(file)?) }
+    Ok(rustix::fs::syncfs(file)?)
 }
 
 #[cfg(test)]

@@ -181,7 +181,15 @@ pub const ROOMS: [Room; 24] = [
         name: "qemu-tests",
         folder: "qemu-tests",
         rooms: &["imds", "sys"],
-        hires: &["anyhow", "serde", "serde_json", "fastrand", "signal-hook", "tempfile"],
+        hires: &[
+            "anyhow",
+            "fastrand",
+            "seccompiler",
+            "serde",
+            "serde_json",
+            "signal-hook",
+            "tempfile",
+        ],
     },
     Room {
         name: "xtask",
