@@ -10,9 +10,15 @@ let
   asset = version: number: pkgs.runCommand "asset-${version}-${toString number}" { } ''
     yes "asset ${toString number} of ${version}" | head -c 40000 > $out
   '';
+  # What a compiled app brings of its own: some megabytes that hardly shrink.
+  code = version: pkgs.runCommand "code-${version}" { } ''
+    { cat ${pkgs.rollinit}/bin/rollinit-agent; echo ${version}; } > $out
+  '';
   # Programs are lists of words; null: there is none of that name.
-  release = version: programs: pkgs.runCommand "storefront-${version}" { } ''
+  release = releaseWith "";
+  releaseWith = more: version: programs: pkgs.runCommand "storefront-${version}" { } ''
     mkdir -p $out/bin $out/arguments $out/assets
+    ${more}
     ${concatStringsSep "\n" (genList (number:
       "ln -s ${asset version number} $out/assets/${toString number}") 5)}
     ${concatStringsSep "\n" (builtins.attrValues (builtins.mapAttrs (name: words: ''
@@ -22,6 +28,10 @@ let
   '';
   serve = version: more: [ "web" "--version" version "--served" "/tmp/served" ] ++ more;
   smoke = [ "task" "smoke test passed" ];
+  large = version: releaseWith "ln -s ${code version} $out/assets/code" version {
+    serve = serve version [ ];
+    inherit smoke;
+  };
   sound = version: release version { serve = serve version [ ]; inherit smoke; };
   # Like `sound`, with another server, or none.
   bad = version: more: release version { serve = serve version more; inherit smoke; };
@@ -64,6 +74,8 @@ in
     serve = serve "4-smoke" [ ];
     smoke = [ "task" "smoke test failed" "--code" "1" ];
   };
+  large-1 = large "large-1";
+  large-2 = large "large-2";
   # What an instance may become: a system that no image has.
   inherit system;
   python-1 = python "1";

@@ -253,7 +253,9 @@ fn summary(report: &Report) -> String {
 }
 
 fn print(table: &Table) {
-    println!("\nMilliseconds a step took:");
+    if !table.times.is_empty() {
+        println!("\nMilliseconds a step took:");
+    }
     for Times { swap, steps } in &table.times {
         let steps: Vec<String> = steps.iter().map(|(step, ms)| format!("{step} {ms}")).collect();
         println!("  {swap}\n      {}", steps.join(", "));
