@@ -45,6 +45,10 @@ pub const BEAT_MS: u64 = 30_000;
 /// host is no member any more. A network that is away for a minute or two makes nobody leave.
 pub const SILENT_MS: u64 = 180_000;
 
+/// How long a reader's own record may stand unchanged, in milliseconds, until the reader does not
+/// know any more whether anybody can write. Two words of it that got lost are nothing yet.
+pub const OWN_SILENCE_MS: u64 = 3 * BEAT_MS;
+
 /// How long a host must be silent until its record is removed, in milliseconds: a day, so that
 /// people still find it the next morning.
 pub const FORGET_MS: u64 = 24 * 60 * 60 * 1_000;
