@@ -31,7 +31,7 @@ use tokio::time::timeout;
 
 pub use counted::Counted;
 pub use fence::Before;
-pub use local::{Over, local};
+pub use local::{Over, local, why_not};
 pub use migration::End;
 pub use records::RecordError;
 pub use rollout::fleet::Local;

@@ -13,9 +13,10 @@ mod random;
 mod world;
 
 use random::Random;
-use rollout::fleet::{Group, How, Portion};
+use rollout::fleet::limits::SILENT_MS;
+use rollout::fleet::{AppWord, Group, How, Portion};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use world::{Trouble, World};
+use world::{CANNOT, Trouble, World};
 
 /// Lives in a run of CI: together they are more than a million events.
 const RUNS: u64 = 250;
@@ -97,6 +98,36 @@ fn a_bad_release_stops_at_the_first_hosts() {
     }
 }
 
+/// A host whose own trouble lasts holds up nobody else: all others get the release, though it tries
+/// first and may be out alone. It says why, fails no release, and tries again and again, later each
+/// time; once it can the rollout ends by itself. Another rollout it takes up at once.
+#[test]
+fn a_host_that_cannot_holds_up_no_other() {
+    for seed in 0..20 {
+        let mut world = World::new(Random::new(seed), 5, Portion::Hosts(1), Trouble::None);
+        world.hinder(0, true);
+        world.roll("good-1", false);
+        world.run(300);
+        let paths = world.paths();
+        assert_eq!(paths[0].as_deref(), Some("good-0"));
+        assert!(paths[1..].iter().all(|path| path.as_deref() == Some("good-1")), "{paths:?}");
+        world.run(3_300);
+        assert!(world.track().rollout.is_some(), "it is not over: {}", world.show());
+        assert!((5..=8).contains(&world.begun(0)), "{} tries in an hour", world.begun(0));
+        world.run_until(|world| world.said(0).word == AppWord::Refused);
+        assert_eq!(world.said(0).text, CANNOT);
+        world.abort();
+        world.roll("good-1", false);
+        let before = world.begun(0);
+        world.run(40);
+        assert_eq!(world.begun(0), before + 1, "a new rollout begins anew");
+        world.hinder(0, false);
+        world.run(900);
+        let last = world.track().last.clone().expect("it ended");
+        assert_eq!((last.how, world.paths()[0].as_deref()), (How::Blessed, Some("good-1")));
+    }
+}
+
 /// A host that dies in the middle keeps its slot: nobody else begins, until EC2 says that it is
 /// gone. That is a failure of the release. One whose end was announced is none.
 #[test]
@@ -155,6 +186,23 @@ fn an_aborted_rollout_turns_back_who_can() {
     assert_eq!(world.out(), 0);
     assert!(world.paths().iter().all(|path| path.as_deref() == Some("good-0")));
     assert!(world.group().holders.is_empty());
+}
+
+/// A ledger that was away for longer than anybody may be silent: whoever reaches it first does not
+/// take itself for the whole group, and nothing is blessed before all run it.
+#[test]
+fn a_ledger_that_was_away_makes_nobody_silent() {
+    let blessed = |world: &World| world.track().blessed.clone().map(|version| version.path);
+    for seed in 1..=8 {
+        let mut world = World::new(Random::new(seed), 4, Portion::Hosts(1), Trouble::None);
+        world.roll("good-1", false);
+        let has_one = |world: &World| world.paths().contains(&Some("good-1".to_owned()));
+        world.run_until(|world| has_one(world) && world.group().holders.is_empty());
+        world.take_ledger_away(3 * SILENT_MS / 1_000);
+        world.run_until(|world| blessed(world).as_deref() == Some("good-1"));
+        assert!(world.paths().iter().all(|path| path.as_deref() == Some("good-1")), "{seed}");
+        assert_eq!(world.most_out(), 1);
+    }
 }
 
 /// A new host installs what is blessed, not what is on its way, and takes no slot for it.

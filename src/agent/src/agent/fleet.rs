@@ -1,7 +1,7 @@
 //! What the host's fleet wants of its apps.
 
 use super::{Admission, Agent, App, Asked, Error, Kind, Rc};
-use crate::fleet::{Local, Over, local};
+use crate::fleet::{Local, Over, local, why_not};
 use rollout::fleet::Stop;
 
 impl Agent {
@@ -32,15 +32,15 @@ impl Agent {
             Ok((_, _, Admission::Over(outcome))) => match outcome.kind {
                 rollout::OutcomeKind::NothingToDo => over(Stop::Committed),
                 _ => {
-                    let reason = outcome.reason.unwrap_or_default();
+                    let reason = why_not(&outcome);
                     tracing::warn!("{app}: swap {id} of the fleet was refused: {reason}");
-                    over(Stop::Refused)
+                    over(Stop::Refused(reason))
                 }
             },
-            Ok(_) => over(Stop::Refused),
+            Ok(_) => over(Stop::Refused("another swap goes on, begun by hand".to_owned())),
             Err(error) => {
                 tracing::warn!("{app}: swap {id} of the fleet was not begun: {error}");
-                over(Stop::Refused)
+                over(Stop::Refused(error.to_string()))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How an app of this host stands, as its group's member wants to know it. Pure.
 
 use rollout::fleet::{Barred, Local, LocalSwap, Stop};
-use rollout::{Machine, OutcomeKind, Record, State, Summary};
+use rollout::{Machine, Outcome, OutcomeKind, Record, State, Summary};
 
 /// A request of the fleet's that was over before it became a swap: no journal knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +69,26 @@ fn stop(record: &Record, summary: &Summary) -> Stop {
     if let Some(failed) = failed {
         return Stop::Failed(format!("{}: {}", failed.step.word(), failed.reason));
     }
-    let Some(outcome) = &summary.outcome else { return Stop::Refused };
+    let Some(outcome) = &summary.outcome else { return Stop::Refused(String::new()) };
     match outcome.kind {
         OutcomeKind::Committed | OutcomeKind::NothingToDo => Stop::Committed,
         OutcomeKind::RolledBack | OutcomeKind::FailedBack => {
             let reason = outcome.reason.clone();
             Stop::Failed(reason.unwrap_or_else(|| "it was taken back".to_owned()))
         }
-        OutcomeKind::Refused | OutcomeKind::Superseded | OutcomeKind::Rebooting => Stop::Refused,
+        OutcomeKind::Refused | OutcomeKind::Superseded | OutcomeKind::Rebooting => {
+            Stop::Refused(why_not(outcome))
+        }
+    }
+}
+
+/// Why a host could not, and what to do about it, in a line.
+#[must_use]
+pub fn why_not(outcome: &Outcome) -> String {
+    let reason = outcome.reason.clone();
+    let reason = reason.unwrap_or_else(|| "it took no release, and did not say why".to_owned());
+    match outcome.cure.first() {
+        Some(cure) => format!("{reason}; {cure}"),
+        None => reason,
     }
 }

@@ -175,8 +175,8 @@ pub enum Stop {
     Committed,
     /// The release failed here.
     Failed(String),
-    /// The host could not, or was called back: nobody's fault.
-    Refused,
+    /// The host could not, or was called back: nobody's fault. Why, for people.
+    Refused(String),
 }
 
 impl Group {
@@ -357,7 +357,7 @@ impl Group {
         let holder = self.holder(host).cloned();
         let holder = holder.ok_or_else(|| Refusal::NoHolder(host.to_owned()))?;
         let stop = if holder.leaves {
-            Stop::Refused
+            Stop::Refused(why.to_owned())
         } else {
             Stop::Failed(format!("the host is gone, in the middle of its swap: {why}"))
         };
@@ -396,16 +396,20 @@ impl Track {
                 reason: failed.reason.clone(),
             });
         }
-        let serial = |version: &Version| version.serial;
-        let rolled = self.rollout.as_ref().map(|rollout| serial(&rollout.to));
-        let ended = self.last.as_ref().map(|ended| serial(&ended.to));
-        let blessed = self.blessed.as_ref().map(serial);
-        let known = [rolled, ended, blessed].into_iter().flatten();
-        let newest = known.fold(self.serial, u64::max);
+        let newest = self.newest_serial();
         if version.serial != 0 && version.serial < newest {
             return Err(Refusal::Older { serial: version.serial, newest });
         }
         Ok(())
+    }
+
+    /// The highest serial of a signed release that was rolled; 0 if none was.
+    #[must_use]
+    pub fn newest_serial(&self) -> u64 {
+        let rolled = self.rollout.as_ref().map(|rollout| rollout.to.serial);
+        let ended = self.last.as_ref().map(|ended| ended.to.serial);
+        let blessed = self.blessed.as_ref().map(|blessed| blessed.serial);
+        [rolled, ended, blessed].into_iter().flatten().fold(self.serial, u64::max)
     }
 
     /// Where a path failed.
@@ -432,7 +436,7 @@ impl Track {
 }
 
 /// A foreign text, cut at a character to what the record has room for.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let mut end = text.len().min(TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -59,9 +59,13 @@ pub const RETRY_MS_MIN: u64 = 500;
 /// Longest pause between tries, in milliseconds.
 pub const RETRY_MS_MAX: u64 = 15_000;
 
-/// How long a host that could not (its disk, its cache, its clock) leaves the release alone, in
-/// milliseconds. Others take the slot meanwhile.
+/// How long a host that could not (its disk, its cache, its balancer) leaves the release alone, in
+/// milliseconds; twice as long after each further try. Others take the slot meanwhile.
 pub const REFUSED_MS: u64 = 60_000;
+
+/// The longest of these pauses, in milliseconds: what has lasted for half an hour waits for a
+/// person, who then does not wait for long.
+pub const REFUSED_MS_MAX: u64 = 15 * 60_000;
 
 /// How long a slot is held before the others ask whether its holder still exists, in milliseconds.
 /// A swap with a short bake takes less.

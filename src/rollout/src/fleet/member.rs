@@ -20,8 +20,10 @@
 //!
 //! - A failure goes into the record in the same write that gives the slot back: nobody can take the
 //!   slot without seeing it. It ends the rollout for all.
-//! - The host's own faults (disk, cache, clock) give the slot back and fail nobody; this host then
-//!   leaves the release alone for [`REFUSED_MS`].
+//! - The host's own faults (disk, cache, balancer) give the slot back and fail nobody. This host
+//!   then leaves the release alone for [`REFUSED_MS`](super::limits::REFUSED_MS), and for twice as
+//!   long after each further try; it says why, and lets all go first that have not tried. So it
+//!   holds up the end of the rollout, and no other host.
 //! - A host that finds itself on another release than the blessed one, with no rollout under way,
 //!   catches up under a slot; unless it runs what a rollout that ended badly left on it: who brings
 //!   those hosts back, and when, is for people to say.
@@ -35,15 +37,17 @@
 
 use super::group::{Group, Holder, Stop};
 use super::limits::{
-    BEAT_MS, HOLDER_ASK_AFTER_MS, HOLDER_ASK_EVERY_MS, LOOK_BUSY_MS, REFUSED_MS, RETRY_MS_MAX,
-    RETRY_MS_MIN, UNKNOWN_MS,
+    BEAT_MS, HOLDER_ASK_AFTER_MS, HOLDER_ASK_EVERY_MS, LOOK_BUSY_MS, RETRY_MS_MAX, RETRY_MS_MIN,
+    UNKNOWN_MS,
 };
 use super::status::{AppStatus, AppWord, Status};
 use crate::Now;
 use crate::ledger::Token;
+use left_alone::LeftAlone;
 use std::collections::BTreeMap;
 
 mod decide;
+mod left_alone;
 mod others;
 
 /// What is known when the agent starts.
@@ -242,8 +246,8 @@ pub struct Member {
     retry_ms: u64,
     local: BTreeMap<String, Local>,
     fetches: BTreeMap<String, Fetch>,
-    /// Until when a path is left alone, by app.
-    refused: BTreeMap<String, (String, u64)>,
+    /// What is left alone, by app.
+    refused: BTreeMap<String, LeftAlone>,
     /// Swaps that were asked for, so that each is asked for once.
     asked: BTreeMap<String, String>,
     cancelled: Option<String>,
@@ -300,7 +304,7 @@ impl Member {
     /// When it wants to be woken; there may be nothing to do before.
     #[must_use]
     pub fn wake_ns(&self) -> u64 {
-        let refused = self.refused.values().map(|(_, until_ns)| *until_ns);
+        let refused = self.refused.values().map(|left| left.until_ns);
         let look = if self.busy.is_some() { u64::MAX } else { self.look_ns };
         refused.filter(|until_ns| *until_ns > self.now.clock_ns).fold(look, u64::min)
     }
@@ -376,22 +380,10 @@ impl Member {
             }
             Err(reason) => {
                 self.fetches.remove(&app);
-                self.leave_alone(&app, &path, reason);
+                let rollout = self.rollout_to(&app, &path);
+                self.leave_alone(&app, &path, &rollout, &reason);
             }
         }
-    }
-
-    /// This host could not, for reasons of its own.
-    fn leave_alone(&mut self, app: &str, path: &str, reason: String) {
-        let until_ns = self.now.plus_ms(REFUSED_MS);
-        self.refused.insert(app.to_owned(), (path.to_owned(), until_ns));
-        self.words.insert(app.to_owned(), (AppWord::Refused, reason));
-    }
-
-    fn is_left_alone(&self, app: &str, path: &str) -> bool {
-        self.refused
-            .get(app)
-            .is_some_and(|(refused, until_ns)| refused == path && *until_ns > self.now.clock_ns)
     }
 
     fn is_busy_group(&self) -> bool {

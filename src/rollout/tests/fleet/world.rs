@@ -11,6 +11,9 @@ use rollout::{Cas, Now, Token};
 use std::collections::{BTreeMap, BTreeSet};
 
 const APP: &str = "web";
+
+/// Why a host that is in the way of itself refuses.
+pub const CANNOT: &str = "its balancer does not obey; mend it";
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 
@@ -67,6 +70,10 @@ struct Host {
     lives: bool,
     /// It was told to end.
     leaves: bool,
+    /// Something of its own is in the way of every swap.
+    cannot: bool,
+    /// Swaps that it began.
+    begun: u64,
     /// The agent's process and how often it was started: answers to an earlier one are not heard.
     member: Option<Member>,
     life: u64,
@@ -182,6 +189,8 @@ impl World {
             name: format!("i-{index}"),
             lives: true,
             leaves: false,
+            cannot: false,
+            begun: 0,
             member: None,
             life: 0,
             path: None,
@@ -303,6 +312,14 @@ impl World {
         Cas::Applied(Token(version.to_string()))
     }
 
+    /// The ledger is away for everybody.
+    pub fn take_ledger_away(&mut self, seconds: u64) {
+        let until = self.now + seconds * SECOND;
+        for host in &mut self.hosts {
+            host.cut_off_until = until;
+        }
+    }
+
     fn is_cut_off(&self, host: usize) -> bool {
         self.hosts[host].cut_off_until > self.now
     }
@@ -312,14 +329,6 @@ impl World {
         // The wall clock is somewhere else in two centuries at each look: it decides nothing.
         let wall_ms = (self.now ^ (self.now >> 13)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
         Now { clock_ns, wall_ms }
-    /// The ledger is away for everybody.
-    pub fn take_ledger_away(&mut self, seconds: u64) {
-        let until = self.now + seconds * SECOND;
-        for host in &mut self.hosts {
-            host.cut_off_until = until;
-        }
-    }
-
     }
 
     fn start_agent(&mut self, host: usize) {
@@ -433,6 +442,7 @@ impl World {
         }
         let ended = |swap: &Swap| matches!(swap.stage, Stage::Ended(_));
         assert!(going.is_none_or(ended), "a second swap at once");
+        self.hosts[host].begun += 1;
         self.hosts[host].swap = Some(Swap { id: id.clone(), path, fence, stage: Stage::Begun });
         let delay = self.random.between(10, 3_000) * MS;
         self.after(delay, Happening::Swap(host, id));
@@ -498,8 +508,11 @@ impl World {
         let bad = swap.path.starts_with("bad");
         let stage = match swap.stage {
             Stage::Ended(_) => return,
+            Stage::Begun if self.hosts[host].cannot => {
+                Stage::Ended(Stop::Refused(CANNOT.to_owned()))
+            }
             Stage::Begun if self.trouble == Trouble::All && self.random.chance(8) => {
-                Stage::Ended(Stop::Refused)
+                Stage::Ended(Stop::Refused("its disk is full".to_owned()))
             }
             // The fence is asked for once more before the first step that cannot be undone.
             Stage::Begun if swap.fence != 0 && self.is_cut_off(host) => {
@@ -508,7 +521,7 @@ impl World {
             Stage::Begun
                 if swap.fence != 0 && !self.group().holds(&self.hosts[host].name, swap.fence) =>
             {
-                Stage::Ended(Stop::Refused)
+                Stage::Ended(Stop::Refused("its slot is gone".to_owned()))
             }
             Stage::Begun => {
                 *self.swaps.entry(swap.path.clone()).or_default() += u64::from(swap.fence != 0);
@@ -537,7 +550,7 @@ impl World {
     fn cancel(&mut self, host: usize, id: &str) {
         let Some(swap) = &self.hosts[host].swap else { return };
         if swap.id == id && matches!(swap.stage, Stage::Begun | Stage::Out) {
-            self.set_stage(host, Stage::Ended(Stop::Refused));
+            self.set_stage(host, Stage::Ended(Stop::Refused("called back".to_owned())));
         }
     }
 
@@ -545,6 +558,21 @@ impl World {
         self.hosts[host].lives = false;
         self.hosts[host].member = None;
         self.hosts[host].life += 1;
+    }
+
+    /// From now on every swap of this host is refused by something of its own, or is not any more.
+    pub fn hinder(&mut self, host: usize, cannot: bool) {
+        self.hosts[host].cannot = cannot;
+    }
+
+    /// Swaps that this host began so far.
+    pub fn begun(&self, host: usize) -> u64 {
+        self.hosts[host].begun
+    }
+
+    /// What this host says of its app.
+    pub fn said(&self, host: usize) -> &rollout::fleet::AppStatus {
+        &self.statuses[&self.hosts[host].name].apps[APP]
     }
 
     pub fn kill_a_holder(&mut self, announced: bool) {

@@ -15,7 +15,7 @@ impl Member {
                 self.hold(&group, &slot);
             } else if self.busy.is_none() && !self.facts.apps.contains(&slot.app) {
                 // An app that this host does not have any more.
-                self.give_back(&slot, Stop::Refused);
+                self.give_back(&slot, Stop::Refused("the host has no such app".to_owned()));
             }
         } else {
             for app in self.facts.apps.clone() {
@@ -53,7 +53,8 @@ impl Member {
             _ if !called_for || self.leaving.is_some() => {
                 // It was asked for and its beginning is not seen yet: what it came to will be.
                 if self.asked.get(&slot.app) != Some(&id) {
-                    self.conclude(slot, Stop::Refused);
+                    let why = self.leaving.as_deref().unwrap_or(NOT_CALLED_FOR);
+                    self.conclude(slot, Stop::Refused(why.to_owned()));
                 }
             }
             _ => {
@@ -71,7 +72,7 @@ impl Member {
         }
         if !called_for && self.cancelled.as_deref() != Some(id) {
             self.cancelled = Some(id.to_owned());
-            let why = "the group does not roll this release any more".to_owned();
+            let why = NOT_CALLED_FOR.to_owned();
             let (app, id) = (slot.app.clone(), id.to_owned());
             self.effects.push(Effect::Cancel { app, id, why });
         }
@@ -90,11 +91,11 @@ impl Member {
         match &stop {
             Stop::Committed => self.word(&slot.app, AppWord::Serves, ""),
             Stop::Failed(reason) => {
-                self.leave_alone(&slot.app, &slot.path, String::new());
+                self.leave_alone(&slot.app, &slot.path, &slot.rollout, "");
                 self.word(&slot.app, AppWord::Failed, reason);
             }
-            Stop::Refused => {
-                self.leave_alone(&slot.app, &slot.path, "this host could not".to_owned());
+            Stop::Refused(reason) => {
+                self.leave_alone(&slot.app, &slot.path, &slot.rollout, reason);
             }
         }
         if self.busy.is_none() {
@@ -119,6 +120,7 @@ impl Member {
         let Some((path, rollout)) = track.wanted() else { return };
         if local.path.as_deref() == Some(path) {
             self.fetches.remove(app);
+            self.refused.remove(app);
             return self.word(app, AppWord::Serves, "");
         }
         match (&local.path, &track.blessed) {
@@ -208,12 +210,10 @@ impl Member {
         if let LocalSwap::Ended { id, stop } = &local.swap {
             let is_ours = SwapId::of(id) == SwapId::Install && self.asked.get(app) == Some(id);
             if is_ours && *stop != Stop::Committed {
-                let reason = match stop {
-                    Stop::Failed(reason) => reason.clone(),
-                    _ => "this host could not".to_owned(),
-                };
+                let (Stop::Failed(reason) | Stop::Refused(reason)) = stop else { return };
                 self.asked.remove(app);
-                return self.leave_alone(app, path, reason);
+                let rollout = self.rollout_to(app, path);
+                return self.leave_alone(app, path, &rollout, reason);
             }
         }
         if self.is_left_alone(app, path) || self.asked.contains_key(app) {
@@ -249,6 +249,9 @@ impl Member {
         false
     }
 }
+
+/// Why a swap is turned back whose release the group does not want any more.
+const NOT_CALLED_FOR: &str = "the group does not roll this release any more";
 
 /// Whether the group still wants what the slot was taken for.
 fn is_called_for(group: &Group, slot: &Holder) -> bool {
