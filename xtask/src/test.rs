@@ -131,7 +131,7 @@ fn by_cargo(root: &Path, name: Option<&str>, seed: Seed) -> Result<()> {
 fn harness(root: &Path, test: &str, name: Option<&str>) -> Result<()> {
     let mut command = cargo(root);
     command.args(["test", "--locked", "--workspace", "--test", test]);
-    command.arg("--").args(name).args(["--test-threads", "1"]);
+    command.arg("--").args(name);
     if let Err(error) = run(&mut command) {
         bail!("{error}; logs are in target/qemu/NAME/serial.log");
     }
