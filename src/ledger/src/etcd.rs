@@ -41,6 +41,14 @@ enum Called {
     Unknown(String),
 }
 
+/// Why nothing stands for the password.
+enum NoPass {
+    /// Nobody was there who could tell.
+    Nobody(String),
+    /// The password is not to be had, or is not the user's.
+    Refused(String),
+}
+
 /// A key and its value, as etcd writes it.
 #[derive(Debug, Deserialize)]
 struct Kv {
@@ -118,7 +126,9 @@ impl Etcd {
         for is_second in [false, true] {
             let pass = match self.pass(endpoint, is_second).await {
                 Ok(pass) => pass,
-                Err(reason) => {
+                // It was not asked for anything yet: another member may know the user.
+                Err(NoPass::Nobody(reason)) => return Err(reason),
+                Err(NoPass::Refused(reason)) => {
                     let cure = "see the user, its password file and its role in etcd";
                     return Ok(Called::Refused(self.failed(step, reason, cure)));
                 }
@@ -179,20 +189,23 @@ impl Etcd {
     }
 
     /// What stands for the password; none where no user is named.
-    async fn pass(&self, endpoint: &str, anew: bool) -> Result<Option<String>, String> {
+    async fn pass(&self, endpoint: &str, anew: bool) -> Result<Option<String>, NoPass> {
         let Some((user, file)) = &self.0.user else { return Ok(None) };
         let known = self.0.pass.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if known.is_some() && !anew {
             return Ok(known);
         }
         let password = std::fs::read_to_string(file)
-            .map_err(|error| format!("read {}: {error}", file.display()))?;
+            .map_err(|error| NoPass::Refused(format!("read {}: {error}", file.display())))?;
         let body = json!({ "name": user, "password": password.trim_end_matches('\n') });
         let answer = self.post(endpoint, "/v3/auth/authenticate", &body, None).await;
-        let (status, text) = answer.map_err(|error| chain(&error))?;
+        let (status, text) = answer.map_err(|error| NoPass::Nobody(chain(&error)))?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let Some(pass) = answer["token"].as_str() else {
-            return Err(format!("user {user}: {endpoint} answers {status}: {}", message(&text)));
+            let reason = format!("user {user}: {endpoint} answers {status}: {}", message(&text));
+            // A member without a leader says so with a status of a server.
+            let is_away = status.is_server_error();
+            return Err(if is_away { NoPass::Nobody(reason) } else { NoPass::Refused(reason) });
         };
         *self.0.pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(pass.to_owned());
         Ok(Some(pass.to_owned()))

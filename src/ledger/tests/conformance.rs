@@ -117,6 +117,14 @@ async fn etcd_with_users() {
     assert!(error.contains("user root"), "the old pass counts no more: {error}");
     std::fs::write(&file, "right\n").unwrap();
     lists(&[known], "lists/users").await;
+    // A member that is dead does not keep the others from saying who we are.
+    let file = file.display();
+    let some_dead =
+        format!("etcd://127.0.0.1:9,{}?user=root&password-file={file}", cluster.endpoints());
+    assert_eq!(engine(&some_dead).get("groups/a").await.unwrap().unwrap().value, b"x");
+    let all_dead = format!("etcd://127.0.0.1:9?user=root&password-file={file}");
+    let error = engine(&all_dead).get("groups/a").await.unwrap_err().to_string();
+    assert!(error.contains("refused") && error.contains("see that etcd runs"), "{error}");
 }
 
 /// TLS: only to whom the right authority vouches for, and only as one whom it vouches for.
