@@ -30,11 +30,7 @@ async fn roll(fleet: &Fleet, app: &str, wish: &Wish) -> Applied {
         paused: None,
         forced: false,
     };
-    let start = |group: &mut Group| {
-        let supersede = gives_way(group, app, wish);
-        group.start(app, rollout.clone(), supersede)
-    };
-    let changed = fleet.change(start).await;
+    let changed = fleet.change(|group| begin(group, app, wish, &rollout)).await;
     let name = fleet.group();
     let failed = |text: String| Applied::Failed {
         text: format!("{} is not rolled in group {name}: {text}", wish.by),
@@ -53,6 +49,18 @@ async fn roll(fleet: &Fleet, app: &str, wish: &Wish) -> Applied {
         }
         Err(error) => {
             let text = format!("{} cannot be told to group {name}: {error}", wish.by);
+/// Begins it in the group's record, unless the group has seen it before. A host that has just
+/// joined has not: what became of the release since (somebody ended it, or rolled another one by
+/// hand) is not undone for that.
+fn begin(group: &mut Group, app: &str, wish: &Wish, rollout: &Rollout) -> Result<(), Refusal> {
+    let known = group.apps.get(app).filter(|track| track.newest_serial() == wish.serial);
+    if let Some(track) = known.filter(|_| wish.serial != 0) {
+        return track.admits(&rollout.to);
+    }
+    let supersede = gives_way(group, app, wish);
+    group.start(app, rollout.clone(), supersede)
+}
+
             Applied::Refused { text, cure: "`rollinit rollout status` tells more".to_owned() }
         }
     }
@@ -106,11 +114,54 @@ async fn swap(host: &Host, app: &str, wish: &Wish) -> Applied {
         }
         OutcomeKind::Refused => Applied::Refused { text, cure },
     }
+    use rollout::fleet::Failed;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rollout(wish: &Wish) -> Rollout {
+        Rollout {
+            id: wish.id.clone(),
+            to: Version { path: wish.path.clone(), serial: wish.serial },
+            by: wish.by.clone(),
+            began_ms: 0,
+            paused: None,
+            forced: false,
+        }
+    }
+
+    /// A host that has just joined begins nothing again that the group has seen: neither after a
+    /// rollout by hand, nor after an abort. What failed is told to it, too.
+    #[test]
+    fn what_the_group_has_seen_is_not_begun_again() {
+        let mut group = Group::new();
+        let (signed, newer) = (wish(42), wish(43));
+        let begin = |group: &mut Group, wish: &Wish| begin(group, "web", wish, &rollout(wish));
+        begin(&mut group, &signed).expect("the first to see it");
+        group.abort("web", "no", 1).expect("it goes on");
+        let by_hand = Wish { id: "HAND".to_owned(), ..wish(0) };
+        group.start("web", rollout(&by_hand), false).expect("nothing goes on");
+        for is_over in [false, true] {
+            if is_over {
+                group.abort("web", "no", 2).expect("it goes on");
+            }
+            let before = group.clone();
+            begin(&mut group, &signed).expect("seen before");
+            assert_eq!(group, before);
+        }
+        begin(&mut group, &newer).expect("a newer one");
+        assert_eq!(group.apps["web"].rollout.as_ref().map(|going| going.to.serial), Some(43));
+        let failed = Failed {
+            path: newer.path.clone(),
+            host: "a".to_owned(),
+            reason: "gate".to_owned(),
+            wall_ms: 1,
+        };
+        group.apps.get_mut("web").expect("known").failed.push(failed);
+        assert!(matches!(begin(&mut group, &newer), Err(Refusal::Barred { .. })));
+    }
 
     fn wish(serial: u64) -> Wish {
         let (path, by) = (format!("/nix/store/x-{serial}"), "the release document".to_owned());
