@@ -62,6 +62,12 @@ struct Call {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Look {
+    app: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Level {
     level: &'static str,
 }
@@ -98,6 +104,7 @@ struct Inner {
     served_bytes: Counter,
     served_nars: Counter,
     ledger: Family<Call, Counter>,
+    release_looks: Family<Look, Counter>,
     notices: Family<Level, Gauge>,
     events: Family<Delivery, Counter>,
     waiting_events: Gauge,
@@ -124,6 +131,7 @@ impl Default for Metrics {
             served_bytes: Counter::default(),
             served_nars: Counter::default(),
             ledger: Family::default(),
+            release_looks: Family::default(),
             notices: Family::default(),
             events: Family::default(),
             waiting_events: Gauge::default(),
@@ -160,6 +168,8 @@ impl Inner {
         let help = "Store paths that were sent to peers, whole";
         registry.register("served_paths", help, self.served_nars.clone());
         registry.register("ledger_calls", "Calls of the ledger", self.ledger.clone());
+        let help = "Looks at the release of an app, by what they came to";
+        registry.register("release_looks", help, self.release_looks.clone());
         registry.register("notices", "What stands in rollinit status", self.notices.clone());
         let help = "Events for the webhook, by what became of them";
         registry.register("webhook_events", help, self.events.clone());
@@ -252,6 +262,11 @@ impl Metrics {
         self.0.ledger.get_or_create(&Call { operation, result }).inc();
     }
 
+    /// A look at an app's release came to this: `unchanged`, `sound`, why it is refused …
+    pub fn release_look(&self, app: &str, result: &'static str) {
+        self.0.release_looks.get_or_create(&Look { app: self.app(app), result }).inc();
+    }
+
     /// So many notices of a level stand.
     pub fn notices(&self, level: &'static str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -325,6 +340,7 @@ mod tests {
         served.bytes.store(6_000, Ordering::Relaxed);
         metrics.ledger_call("get", "ok");
         metrics.rollout("web", "blessed");
+        metrics.release_look("web", "forged");
         let text = metrics.text();
         for line in [
             "rollinit_swaps_total{app=\"web\",outcome=\"committed\"} 2",
@@ -336,6 +352,7 @@ mod tests {
             "rollinit_served_bytes_total 6000",
             "rollinit_ledger_calls_total{operation=\"get\",result=\"ok\"} 1",
             "rollinit_rollouts_total{app=\"web\",outcome=\"blessed\"} 1",
+            "rollinit_release_looks_total{app=\"web\",result=\"forged\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");

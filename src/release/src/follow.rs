@@ -27,6 +27,15 @@ use crate::judge::{Policy, Seen, judge};
 use crate::limits::{JITTER_PERCENT, SAID_BYTES_MAX};
 use crate::time::Time;
 
+/// What a look came to: the document may be obeyed.
+const SOUND: &str = "sound";
+
+/// It is signed, and nobody is known here who may sign.
+const NO_SIGNERS: &str = "no-signers";
+
+/// It is not signed, and has to be: as [`Refusal::name`](crate::Refusal::name) says it.
+const UNSIGNED: &str = "unsigned";
+
 /// A moment, given with every call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -204,6 +213,7 @@ pub struct Follower {
     /// What came of the wish.
     of_wish: Option<Words>,
     said: Option<Words>,
+    looked: &'static str,
     effects: Vec<Effect>,
 }
 
@@ -224,6 +234,7 @@ impl Follower {
             of_document: None,
             of_wish: None,
             said: None,
+            looked: "",
             effects: Vec::new(),
         }
     }
@@ -260,6 +271,13 @@ impl Follower {
         }
     }
 
+    /// What the newest look came to, in a word, for whoever counts: `unchanged`, `sound`,
+    /// `missing`, `failed`, or why it is refused ([`Refusal::name`](crate::Refusal::name)).
+    #[must_use]
+    pub const fn looked(&self) -> &'static str {
+        self.looked
+    }
+
     /// The newest release that was seen.
     #[must_use]
     pub const fn seen(&self) -> Option<&Seen> {
@@ -269,39 +287,45 @@ impl Follower {
     fn found(&mut self, found: Found) {
         self.busy = None;
         self.look_ns = self.next_ns();
-        match found {
-            Found::Unchanged => self.of_document = None,
+        self.looked = match found {
+            Found::Unchanged => {
+                self.of_document = None;
+                "unchanged"
+            }
             Found::Release { bytes, etag } => self.release(&bytes, etag),
             Found::Path { path, etag } => self.path(path, etag),
             Found::Nothing(text) => {
                 self.etag = None;
                 let cure = "put one there".to_owned();
                 self.of_document = Some((Grade::Warning, text, cure));
+                "missing"
             }
             Found::Failed { text, cure } => {
                 self.etag = None;
                 self.of_document = Some((Grade::Warning, text, cure));
+                "failed"
             }
-        }
+        };
         if self.busy.is_none() {
             self.pursue();
         }
     }
 
-    fn release(&mut self, bytes: &[u8], etag: Option<String>) {
+    /// A document with its signatures. What the look came to, in a word.
+    fn release(&mut self, bytes: &[u8], etag: Option<String>) -> &'static str {
         self.etag = None;
         let Trust::Signed(policy) = &self.facts.trust else {
             let text = "a signed release, and nobody is known here who may sign".to_owned();
             let cure = "name the file of signers, or give a plain document".to_owned();
             self.of_document = Some((Grade::Error, text, cure));
-            return;
+            return NO_SIGNERS;
         };
         let verified = match judge(bytes, policy, self.seen.as_ref(), self.now.wall) {
             Ok(verified) => verified,
             Err(refusal) => {
                 let cure = refusal.cure().to_owned();
                 self.of_document = Some((Grade::Error, refusal.to_string(), cure));
-                return;
+                return refusal.name();
             }
         };
         self.etag = etag;
@@ -322,22 +346,24 @@ impl Follower {
             Some(_) => self.wish = Some(wish),
             None => self.keep(verified.seen(), Some(wish)),
         }
+        SOUND
     }
 
-    fn path(&mut self, path: String, etag: Option<String>) {
+    /// A document that nobody signed. What the look came to, in a word.
+    fn path(&mut self, path: String, etag: Option<String>) -> &'static str {
         self.etag = None;
         if matches!(self.facts.trust, Trust::Signed(_)) {
             let text = "the release is not signed".to_owned();
             let cure = "have it signed (`rollinit release sign`)".to_owned();
             self.of_document = Some((Grade::Error, text, cure));
-            return;
+            return UNSIGNED;
         }
         if let Some(seen) = self.seen.as_ref().filter(|seen| seen.serial > 0) {
             let text = format!("the release is not signed, and {} was", seen.serial);
             let cure = "name the file of signers again; or, if that is meant, remove what this \
                 host keeps of signed releases (docs/releases.md)";
             self.of_document = Some((Grade::Error, text, cure.to_owned()));
-            return;
+            return UNSIGNED;
         }
         self.etag = etag;
         self.of_document = None;
@@ -350,6 +376,7 @@ impl Follower {
             Some(_) => self.wish = Some(wish),
             None => self.keep(Seen::plain(&self.facts.app, path), Some(wish)),
         }
+        SOUND
     }
 
     fn keep(&mut self, seen: Seen, wish: Option<Wish>) {

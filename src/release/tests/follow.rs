@@ -71,11 +71,13 @@ fn a_refused_one_is_said_and_changes_nothing() {
     follower.step(now(0), Event::Tick);
     let effects = follower.step(now(1), Event::Found(release(5, &[1, 2])));
     assert!(said(&effects).contains("alice with 2 keys"), "{effects:?}");
+    assert_eq!(follower.looked(), "one-person-twice");
     // It is fetched anew: somebody may have signed it by then.
     let effects = follower.step(now(2), Event::Hurry);
     assert_eq!(effects, [Effect::Look { etag: None }]);
     let effects = follower.step(now(3), Event::Found(release(5, &[1, 2, 3])));
     assert!(matches!(&effects[..], [Effect::Keep(_), Effect::Quiet]), "{effects:?}");
+    assert_eq!(follower.looked(), "sound");
     let effects = follower.step(now(4), Event::Kept(Err("no space".to_owned())));
     assert!(said(&effects).contains("cannot be kept: no space"), "{effects:?}");
     assert_eq!(follower.seen(), None);
@@ -92,6 +94,7 @@ fn what_waits_expires() {
     follower.step(now(late), Event::Tick);
     let effects = follower.step(now(late + 1), Event::Found(Found::Unchanged));
     assert_eq!(effects, [Effect::Quiet], "it may not be begun any more");
+    assert_eq!(follower.looked(), "unchanged");
     let effects = follower.step(now(late + 2), Event::Hurry);
     assert_eq!(effects, [Effect::Look { etag: None }]);
     let effects = follower.step(now(late + 3), Event::Found(release(5, &[1, 3])));
@@ -112,6 +115,7 @@ fn without_signers_a_path_is_followed_and_never_back_from_signed_ones() {
     signed_one.step(now(0), Event::Tick);
     let effects = signed_one.step(now(1), Event::Found(path()));
     assert!(said(&effects).contains("not signed"), "{effects:?}");
+    assert_eq!(signed_one.looked(), "unsigned");
     signed_one.step(now(2), Event::Hurry);
     signed_one.step(now(3), Event::Found(release(5, &[1, 3])));
     signed_one.step(now(4), Event::Kept(Ok(())));

@@ -40,7 +40,7 @@ pub async fn run(host: Rc<Host>, app: String, desired: Desired) {
         tracing::warn!("{app}: its release is followed as agent.toml says, not as user-data does");
         return;
     }
-    let group = group(&host, &desired).await;
+    let group = group(&host, &app, &desired).await;
     let seen = seen(&host, &app, &entry).await;
     let facts = Facts {
         app: app.clone(),
@@ -54,11 +54,14 @@ pub async fn run(host: Rc<Host>, app: String, desired: Desired) {
 }
 
 /// The group that releases have to be for.
-async fn group(host: &Host, desired: &Desired) -> String {
+async fn group(host: &Host, app: &str, desired: &Desired) -> String {
     if let Some(group) = &desired.group {
         return group.clone();
     }
     while host.is_fleet_due && host.tools.fleet().is_none() {
+        let text = "waits for user-data to say ledger and group";
+        let cure = "write them into the user-data, or into [fleet] of agent.toml";
+        say(host, app, Level::Information, text, cure);
         sleep(AGAIN).await;
     }
     let of_fleet = host.tools.fleet().map(|fleet| fleet.group().to_owned());
@@ -130,6 +133,10 @@ impl Task {
     async fn step(&mut self, event: Event) -> Option<Event> {
         let has_looked = matches!(event, Event::Found(_));
         let effects = self.follower.step(now(), event);
+        if has_looked {
+            let metrics = self.host.tools.events.metrics();
+            metrics.release_look(&self.app, self.follower.looked());
+        }
         let is_busy = effects.iter().any(|effect| matches!(effect, Effect::Keep(_)));
         if has_looked && !is_busy {
             // Nothing more will be known from this look.
