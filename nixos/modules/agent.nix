@@ -11,6 +11,8 @@ let
     fetch = {
       parallel-narinfos = cfg.fetch.parallelNarinfos;
       parallel-nars = cfg.fetch.parallelNars;
+      stall-timeout = cfg.fetch.stallTimeout;
+      give-up-after = cfg.fetch.giveUpAfter;
     };
     credentials = lib.filterAttrs (_: value: value != null) cfg.credentials;
   };
@@ -23,7 +25,7 @@ in
       description = "Whether the agent runs; by default if there are apps.";
     };
     caches = mkOption {
-      type = types.listOf (types.strMatching "(http|https|file)://[^ ]+");
+      type = types.listOf (types.strMatching "https?://[^ @?#]+");
       default = [ ];
       description = "Binary caches, asked in this order.";
     };
@@ -36,6 +38,10 @@ in
     fetch = {
       parallelNarinfos = optional types.int "Descriptions of paths that are asked for at once.";
       parallelNars = optional types.int "Paths that are fetched at once.";
+      stallTimeout = optional functions.options.duration
+        "A connection that gives nothing for so long is made anew; default: 30s.";
+      giveUpAfter = optional functions.options.duration
+        "A cache that gives nothing for so long ends the swap as refused; default: 5m.";
     };
     credentials.poll = optional functions.options.duration
       "Time between two questions whether a secret of SSM changed; default: 60s.";

@@ -5,7 +5,7 @@
 let
   functions = import ../lib { inherit lib; pkgs = null; };
   inherit (lib) mkIf mkOption types;
-  inherit (builtins) attrNames mapAttrs;
+  inherit (builtins) attrNames concatMap mapAttrs match;
   inherit (functions.options) duration list optional;
   cfg = config.rollinit.balancers;
   word = types.strMatching "[A-Za-z0-9_.:-]+";
@@ -41,6 +41,36 @@ let
     min-healthy = balancer.minHealthy;
     target-groups = balancer.targetGroups;
   };
+  # What the agent would refuse, and with it all of agent.toml.
+  check = name:
+    let own = cfg.${name}; in
+    [
+      {
+        assertion = config.rollinit.apps ? ${own.app};
+        message = "rollinit.balancers.${name}.app: there is no app ${own.app}; "
+          + "name one of rollinit.apps";
+      }
+      {
+        assertion = match "[a-z0-9-]{1,32}" name != null;
+        message = "rollinit.balancers.${name}: a name has 1 to 32 of a-z, 0-9 and -";
+      }
+      {
+        assertion = if own.kind == "alb"
+          then own.sockets == [ ] && own.servers == [ ] && own.backends == [ ] && own.address == null
+          else own.targetGroups == [ ] && own.asg == null;
+        message = "rollinit.balancers.${name}: an option of the other kind of balancer is set";
+      }
+      {
+        assertion = own.kind != "alb" || (own.targetGroups != [ ] && config.rollinit.cloud.enable);
+        message = "rollinit.balancers.${name}: an alb needs targetGroups, and rollinit.cloud.enable "
+          + "to be asked";
+      }
+      {
+        assertion = own.kind != "haproxy"
+          || (own.sockets != [ ] && (own.servers == [ ]) != (own.backends == [ ]));
+        message = "rollinit.balancers.${name}: haproxy needs sockets, and servers or backends";
+      }
+    ];
 in
 {
   options.rollinit.balancers = mkOption {
@@ -49,11 +79,7 @@ in
     description = "Load balancers in front of this host.";
   };
   config = mkIf (cfg != { }) {
-    assertions = map (name: {
-      assertion = config.rollinit.apps ? ${cfg.${name}.app};
-      message = "rollinit.balancers.${name}.app: there is no app ${cfg.${name}.app}; "
-        + "name one of rollinit.apps";
-    }) (attrNames cfg);
+    assertions = concatMap check (attrNames cfg);
     rollinit.agent.enable = true;
     rollinit.agent.settings.balancer = mapAttrs (_: section) cfg;
     # Stopped before the agent and the apps, since it starts after them. How long it may take is

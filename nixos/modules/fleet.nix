@@ -22,12 +22,20 @@ in
     host = optional name "What the host is called there: by default its instance id, or its name.";
   };
   config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = (cfg.ledger != null && cfg.group != null) || config.rollinit.userData.enable;
+        message = "rollinit.fleet: set ledger and group, or let user-data say them "
+          + "(rollinit.userData.enable)";
+      }
+    ];
     rollinit.agent.enable = true;
     # It goes before the network does, so that it can say that it goes. On EC2 cloud.nix says so.
     rollinit.services.rollinit-agent.after =
       if config.rollinit.network.enable && !config.rollinit.cloud.enable
       then [ "network-online" ]
       else [ ];
-    rollinit.agent.settings.fleet = { inherit (cfg) ledger group host; };
+    # Said in any case: an empty section would not be written, and user-data may say the rest.
+    rollinit.agent.settings.fleet = { inherit (cfg) enable ledger group host; };
   };
 }

@@ -24,6 +24,11 @@ in
         assertion = cfg.webhook.url == null || cfg.webhook.urlFile == null;
         message = "rollinit.webhook: url and urlFile; leave one out";
       }
+      {
+        assertion = cfg.webhook.tokenFile == null || cfg.webhook.url != null
+          || cfg.webhook.urlFile != null;
+        message = "rollinit.webhook.tokenFile: a token for whom? set url or urlFile";
+      }
     ];
     rollinit.agent.settings = {
       metrics = { inherit (cfg.metrics) listen; };

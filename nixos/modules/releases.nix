@@ -3,9 +3,9 @@
 { config, lib, ... }:
 let
   functions = import ../lib { inherit lib; pkgs = null; };
-  inherit (builtins) attrNames concatMap concatStringsSep length listToAttrs map match;
+  inherit (builtins) attrNames concatMap concatStringsSep filter head length listToAttrs map match split;
   inherit (lib) mkIf mkOption types;
-  inherit (functions.options) list optional;
+  inherit (functions.options) duration list optional;
   cfg = config.rollinit.releases;
   names = attrNames cfg;
   # Store paths are of the system, and the system's own release may change who signs.
@@ -26,7 +26,7 @@ let
       '';
       signersFile = optional file "A file with such lines that somebody else puts there.";
       threshold = optional types.int "How many persons have to sign; by default 1.";
-      every = optional (types.strMatching "[0-9]+(ms|s|m|h)") "Between two looks; by default 30s.";
+      every = optional duration "Between two looks; by default 30s.";
       group = optional types.str "The group that it must be for; by default the fleet's.";
       onlySigned = optional types.bool "Whether nothing else is ever swapped in; default: no.";
     };
@@ -45,6 +45,11 @@ let
       only-signed = cfg.${name}.onlySigned;
     };
   };
+  # Not keys: somebody may have several.
+  persons = lines: length (attrNames (listToAttrs (map (line: {
+    name = head (split "[ \t]" line);
+    value = null;
+  }) (filter (line: match "(#.*)?" line == null) lines))));
   withLines = concatMap (name: if cfg.${name}.signers == [ ] then [ ] else [ name ]) names;
   check = name:
     let
@@ -66,7 +71,7 @@ let
       }
       {
         assertion = own.threshold == null || own.threshold >= 1
-          && (own.signersFile != null || own.threshold <= length own.signers);
+          && (own.signersFile != null || own.threshold <= persons own.signers);
         message = "rollinit.releases.${name}.threshold: a number from 1 to that of the persons";
       }
       {

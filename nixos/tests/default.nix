@@ -17,6 +17,9 @@ let
   # What a host's configuration comes to; `services` are merged into a sound one.
   system = module: evaluate (import ../modules ++ [ sound module ]);
   sound.rollinit.services.database.exec = [ "/bin/database" ];
+  agentFileOf = module:
+    (system { imports = [ ./configurations/every-option.nix module ]; })
+      .environment.etc."rollinit/agent.toml".text;
   fileOf = name: config: config.environment.etc."rollinit/services/${name}.toml".text;
   failing = message: module: {
     value = (system module).system.build.toplevel.drvPath;
@@ -311,16 +314,42 @@ in
     fleet = {
       actual = map (settings: (fromTOML (system {
         rollinit.fleet = { enable = true; } // settings;
+        rollinit.userData = { enable = true; file = "/user-data"; };
       }).environment.etc."rollinit/agent.toml".text).fleet or { }) [
         { }
         { ledger = "etcd://10.0.0.5:2379/shop"; }
         { ledger = "s3://bucket/prefix"; group = "prod"; host = "web-1"; }
       ];
-      expected = [
+      expected = map (settings: { enable = true; } // settings) [
         { }
         { ledger = "etcd://10.0.0.5:2379/shop"; }
         { ledger = "s3://bucket/prefix"; group = "prod"; host = "web-1"; }
       ];
+    };
+    # Every option that becomes a key of agent.toml. The agent's own tests read these two files, and
+    # see that no key of its is without an option: a difference here is mended by writing the file
+    # anew, with what the test got.
+    agentFile = {
+      actual = withoutContext (agentFileOf {
+        rollinit.bootSlots = {
+          enable = true;
+          tries = 2;
+          blessWithin = "5m";
+          blessAfter = "1.5s";
+          blessWhen = [ "shop" ];
+          keep = 4;
+        };
+        rollinit.userData.enable = true;
+      });
+      expected = builtins.readFile ./agent.toml;
+    };
+    # The same where addresses and documents are files.
+    agentFileOfFiles = {
+      actual = withoutContext (agentFileOf {
+        rollinit.webhook = { url = mkForce null; urlFile = "/run/secrets/webhook"; };
+        rollinit.userData = { enable = true; file = "/etc/user-data.toml"; };
+      });
+      expected = builtins.readFile ./agent-files.toml;
     };
     # Who may sign is a file beside the agent's own; what is not said is not written.
     releases =
@@ -610,6 +639,45 @@ in
     noTimeServer = failing
       "rollinit.chrony.servers is empty; name a server"
       { rollinit.chrony.enable = true; };
+    oneBalancerOfTwoKinds = failing
+      "rollinit.balancers.edge: an option of the other kind of balancer is set"
+      {
+        imports = [ storefront ];
+        rollinit.balancers.edge = {
+          kind = "haproxy";
+          app = "shop";
+          sockets = [ "lb:9999" ];
+          backends = [ "web" ];
+          targetGroups = [ "web" ];
+        };
+      };
+    balancerOfNobody = failing
+      "rollinit.balancers.edge: haproxy needs sockets, and servers or backends"
+      {
+        imports = [ storefront ];
+        rollinit.balancers.edge = { kind = "haproxy"; app = "shop"; sockets = [ "lb:9999" ]; };
+      };
+    albWithoutCloud = failing
+      "rollinit.balancers.front: an alb needs targetGroups, and rollinit.cloud.enable"
+      {
+        imports = [ storefront ];
+        rollinit.balancers.front = { kind = "alb"; app = "shop"; targetGroups = [ "web" ]; };
+      };
+    fleetOfNobody = failing
+      "rollinit.fleet: set ledger and group, or let user-data say them"
+      { rollinit.fleet = { enable = true; group = "prod"; }; };
+    tokenForNobody = failing
+      "rollinit.webhook.tokenFile: a token for whom? set url or urlFile"
+      { rollinit.webhook.tokenFile = "/token"; };
+    onePersonTwice = failing
+      "rollinit.releases.web.threshold: a number from 1 to that of the persons"
+      {
+        rollinit.releases.web = {
+          url = "file:///x";
+          signers = [ "# both are hers" "alice k" "alice l" ];
+          threshold = 2;
+        };
+      };
     tooFewPersons = failing
       "rollinit.releases.web.threshold: a number from 1 to that of the persons"
       { rollinit.releases.web = { url = "file:///x"; signers = [ "alice k" ]; threshold = 2; }; };

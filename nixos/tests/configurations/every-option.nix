@@ -66,7 +66,12 @@
   rollinit.agent = {
     caches = [ "https://cache.example.org" ];
     keys = [ "cache.example.org-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" ];
-    fetch = { parallelNarinfos = 8; parallelNars = 4; };
+    fetch = {
+      parallelNarinfos = 8;
+      parallelNars = 4;
+      stallTimeout = "20s";
+      giveUpAfter = "2.5m";
+    };
     credentials.poll = "5m";
   };
   rollinit.cloud = {
@@ -108,7 +113,13 @@
       sockets = [ "10.0.0.5:9999" ];
       servers = [ "shop/web-1" ];
     };
-    front = { kind = "alb"; app = "shop"; targetGroups = [ "shop" ]; asg = "standby"; };
+    front = {
+      kind = "alb";
+      app = "shop";
+      targetGroups = [ "shop" ];
+      asg = "standby";
+      settle = "1.5s";
+    };
   };
   rollinit.peers = {
     enable = true;

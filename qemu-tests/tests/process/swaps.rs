@@ -454,7 +454,22 @@ pub fn faults_of_the_host_bar_nothing() -> Result<()> {
     host.cache.fail("", Fault::Status(500));
     std::fs::write(&config, right.replace("[fetch]", "[fetsch]"))?;
     expect(&host, &host.host.rollinit(&["rollback", APP])?, COMMITTED)?;
-    ensure_serves(&host, "web-1", &host.first)
+    ensure_serves(&host, "web-1", &host.first)?;
+
+    // An agent that starts with it says so where people look, until it starts with a right one.
+    let is_told = || -> Result<bool> {
+        let notices = host.host.status()?["notices"].as_array().cloned().unwrap_or_default();
+        let told = notices.iter().find(|one| one["subject"] == "agent.toml");
+        Ok(told.is_some_and(|one| one["text"].as_str().is_some_and(|text| text.contains(":3:"))))
+    };
+    ensure!(!is_told()?, "it was right when the agent started");
+    host.kill_agent()?;
+    host.host.until("status tells of the configuration", is_told)?;
+    std::fs::write(&config, &right)?;
+    host.kill_agent()?;
+    expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
+    ensure!(!is_told()?, "it was right when this agent started");
+    Ok(())
 }
 
 /// Proof: a journal that cannot be written refuses a swap before anything is touched, and says which

@@ -164,10 +164,9 @@ impl Config {
         let cloud = file.cloud.map(cloud::CloudTable::read).transpose().map_err(wrong)?;
         let credentials = file.credentials.read().map_err(wrong)?;
         let system = file.system.read().map_err(wrong)?;
-        let desired = desired::read(file.desired, has_cloud, file.fleet.is_some());
-        let desired = desired.map_err(wrong)?;
         let fleet = file.fleet.map(|table| table.read(user_data.is_some())).transpose();
         let fleet = fleet.map_err(wrong)?.unwrap_or_default();
+        let desired = desired::read(file.desired, has_cloud, fleet.is_due).map_err(wrong)?;
         let peers = file.peers.read().map_err(wrong)?;
         let metrics = file.metrics.map(metrics::MetricsTable::read).transpose().map_err(wrong)?;
         let webhook = file.webhook.map(webhook::WebhookTable::read).transpose().map_err(wrong)?;
@@ -261,19 +260,11 @@ fn check_key(text: &str) -> Result<(), String> {
     store::signature::PublicKey::parse(text).map(drop).map_err(|error| error.to_string())
 }
 
-/// `500ms`, `30s`, `5m`, `1h`: a number and its unit.
+/// A time, written as in definitions: `500ms`, `1.5s`, `5m`, `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; write a number and ms, s, m or h: \"30s\"");
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let unit_ms = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    let duration = Duration::from_millis(number.saturating_mul(unit_ms));
+    let read = service::definition::document::duration_ms(text);
+    let ms = read.map_err(|fault| format!("{}; {}", fault.message, fault.suggestion))?;
+    let duration = Duration::from_millis(ms);
     if duration.is_zero() || duration > DURATION_MAX {
         return Err(format!("{text:?}: more than nothing and at most a day is due"));
     }

@@ -39,6 +39,7 @@ mod userdata;
 mod volumes;
 mod webhook;
 
+use control::agent::Level;
 use control::types::ServiceStatus;
 use notices::Watch;
 use options::{Asked, Options};
@@ -58,6 +59,9 @@ const EXIT_SYSTEM: u8 = 71;
 
 /// Connections that wait for us while we are away: as many as the supervisor's socket holds.
 const BACKLOG: u32 = 128;
+
+/// The subject in `rollinit status` of a configuration that cannot be used.
+const CONFIG_SUBJECT: &str = "agent.toml";
 
 const HELP: &str = "\
 rollinit-agent: swaps the apps of this host, and takes swaps back.
@@ -160,11 +164,16 @@ async fn start(
     for said in &found.said {
         tracing::error!("{said}");
     }
-    let config = config::Config::load(&options.config).unwrap_or_else(|error| {
-        tracing::error!("{error}; nothing is fetched until that is right");
-        config::Config::default()
-    });
+    let (config, unread) = match config::Config::load(&options.config) {
+        Ok(config) => (config, None),
+        Err(error) => (config::Config::default(), Some(error.to_string())),
+    };
     let tools = Rc::new(tools(options, &config, journal)?);
+    if let Some(error) = unread {
+        let cure = "until it is right this host fetches nothing, is in no group and leaves no \
+            balancer; correct it, then `rollinit restart rollinit-agent`";
+        tools.standing.set(&tools.console, CONFIG_SUBJECT, Level::Error, &error, Some(cure));
+    }
     // Set here alone.
     let _ = known.set(Rc::clone(&tools));
     let settings = match config.user_data {
@@ -239,8 +248,7 @@ fn follow(agent: &Rc<agent::Agent>, tools: &Rc<app::Tools>, config: config::Conf
         let (agent, tools) = (Rc::clone(agent), Rc::clone(tools));
         tokio::task::spawn_local(fleet::run(fleet, agent, tools, run.to_owned()));
     }
-    let is_fleet_due = config.fleet.ledger.is_some() || config.fleet.group.is_some();
-    desired::begin(agent, tools, is_fleet_due, config.desired);
+    desired::begin(agent, tools, config.fleet.is_due, config.desired);
     if let Some(settings) = config.user_data {
         let (agent, tools) = (Rc::clone(agent), Rc::clone(tools));
         let host = userdata::Host::new(agent, tools, settings, config.fleet, run.to_owned());

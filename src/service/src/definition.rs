@@ -21,7 +21,7 @@ pub use values::signal_name;
 pub mod document {
     pub use super::read::{Fault, File, Section, Written};
     pub use super::sections::{duration, environment, strings};
-    pub use super::values::word;
+    pub use super::values::{duration_ms, word};
 
     /// The table of an app, wherever it stands.
     pub fn app(file: &mut File, section: Section) -> crate::App {

@@ -10,6 +10,8 @@ use toml::Spanned;
 /// What the section says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
+    /// That this host is to be a member: what of it is missing, user-data says.
+    pub is_due: bool,
     /// The ledger's address, as it is written.
     pub ledger: Option<String>,
     /// The group.
@@ -22,6 +24,7 @@ pub struct Fleet {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FleetTable {
+    enable: Option<bool>,
     ledger: Option<Spanned<String>>,
     group: Option<Spanned<String>>,
     host: Option<Spanned<String>>,
@@ -33,6 +36,9 @@ impl FleetTable {
     /// # Errors
     /// Where it is wrong, and what to write instead.
     pub(super) fn read(self, has_user_data: bool) -> Result<Fleet, (Range<usize>, String)> {
+        if self.enable == Some(false) {
+            return Ok(Fleet::default());
+        }
         if let Some(ledger) = &self.ledger {
             let parsed = ledger.get_ref().parse::<ledger::Address>();
             parsed.map_err(|error| (ledger.span(), error.to_string()))?;
@@ -53,7 +59,8 @@ impl FleetTable {
             return Err((0..0, text));
         }
         let text = |value: Option<Spanned<String>>| value.map(Spanned::into_inner);
-        Ok(Fleet { ledger: text(self.ledger), group: text(self.group), host: text(self.host) })
+        let (ledger, group, host) = (text(self.ledger), text(self.group), text(self.host));
+        Ok(Fleet { is_due: true, ledger, group, host })
     }
 }
 
@@ -73,6 +80,8 @@ mod tests {
         assert_eq!(fleet.ledger.as_deref(), Some("file:///x"));
         assert_eq!((fleet.group.as_deref(), fleet.host.as_deref()), (Some("prod"), Some("web-1")));
         assert!(read("ledger = \"file:///x\"", true).is_ok());
+        assert!(read("enable = true", true).expect("user-data says the rest").is_due);
+        assert_eq!(read("enable = false\nledger = \"redis://a\"", false), Ok(Fleet::default()));
         for (text, at, cure) in [
             ("ledger = \"file:///x\"", 0, "group"),
             ("group = \"prod\"", 0, "ledger"),

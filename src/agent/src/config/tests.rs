@@ -1,6 +1,7 @@
 //! The configuration as people write it, and as they get it wrong.
 
 use super::*;
+use std::collections::BTreeSet;
 
 const KEY: &str = "cache:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
@@ -36,7 +37,7 @@ fn mistakes_have_a_place_and_a_cure() {
         ("keys = [\"cache\"]\n", "agent.toml:1:9: ", "NAME:BASE64"),
         ("cashes = []\n", "agent.toml:1:1: ", "caches"),
         ("[fetch]\nparallel-nars = 0\n", "agent.toml:2:17: ", "1 to 256"),
-        ("[fetch]\nstall-timeout = \"soon\"\n", "agent.toml:2:17: ", "\"30s\""),
+        ("[fetch]\nstall-timeout = \"soon\"\n", "agent.toml:2:17: ", "\"5m\""),
         ("[fetch]\nstall-timeout = \"0s\"\n", "agent.toml:2:17: ", "more than nothing"),
         ("[fetch]\nstall-timeout = 30\n", "agent.toml:2:17: ", "string"),
         ("caches = [\n", "agent.toml:", "array"),
@@ -131,5 +132,44 @@ fn mistakes_in_cloud_have_a_place_and_a_cure() {
         let said = error(&format!("[cloud]\n{line}\n"));
         assert!(said.starts_with(&format!("agent.toml:{place}: ")), "{line}: {said}");
         assert!(said.contains(cure), "{line}: {said}");
+    }
+}
+
+/// What Nix writes when every option is set (nixos/tests sees to that): all of it is read here, and
+/// no key that is read here is without an option.
+#[test]
+fn nix_has_an_option_for_each_key() {
+    let written = [
+        include_str!("../../../../nixos/tests/agent.toml"),
+        include_str!("../../../../nixos/tests/agent-files.toml"),
+    ];
+    let mut options: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for text in written {
+        Config::parse("agent.toml", text).expect("it is read");
+        keys_of("", &toml::from_str(text).expect("TOML"), &mut options);
+    }
+    let mut count = 0;
+    for (section, options) in &options {
+        let named = section.replace('*', "name");
+        let header = if named.is_empty() { String::new() } else { format!("[{named}]\n") };
+        let said = error(&format!("{header}nobodys-key = 1\n"));
+        // A table whose names people choose has no keys of its own.
+        let Some((_, known)) = said.split_once("`nobodys-key`, expected ") else { continue };
+        for key in known.split('`').skip(1).step_by(2) {
+            assert!(options.contains(key), "[{section}] {key}: nixos/modules has no option for it");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "only {count} keys were asked about");
+}
+
+/// The keys of a table and of those in it; names that people choose are `*`.
+fn keys_of(section: &str, table: &toml::Table, all: &mut BTreeMap<String, BTreeSet<String>>) {
+    for (key, value) in table {
+        all.entry(section.to_owned()).or_default().insert(key.clone());
+        let Some(inner) = value.as_table() else { continue };
+        let name = if matches!(section, "balancer" | "desired") { "*" } else { key };
+        let dot = if section.is_empty() { "" } else { "." };
+        keys_of(&format!("{section}{dot}{name}"), inner, all);
     }
 }

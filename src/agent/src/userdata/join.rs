@@ -11,6 +11,7 @@ use userdata::UserData;
 /// What agent.toml says about the fleet, completed by the document.
 fn complete(settings: &Settings, document: &UserData) -> Settings {
     Settings {
+        is_due: settings.is_due,
         ledger: settings.ledger.clone().or_else(|| document.ledger.clone()),
         group: settings.group.clone().or_else(|| document.group.clone()),
         host: settings.host.clone(),

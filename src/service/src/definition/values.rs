@@ -95,6 +95,14 @@ impl Written for Duration {
     }
 }
 
+/// A duration in milliseconds, as definitions write it: `200ms`, `1.5s`, `5m`, `1h`, `1d`.
+///
+/// # Errors
+/// It is none, or longer than a year.
+pub fn duration_ms(text: &str) -> Result<u64, Fault> {
+    Duration::read(text).map(|duration| duration.0)
+}
+
 /// A size in bytes, by powers of 1,024; none for `"infinity"`.
 pub(super) struct Size(pub Option<u64>);
 

@@ -48,7 +48,7 @@ fn each_mistake_says_what_to_write() {
         ("edge", format!("{alb}sockets = [\"lb:1\"]\n"), "makes no sense"),
         ("edge", alb.to_owned(), "target-groups = "),
         ("edge", format!("{alb}target-groups = [\"web\"]\nasg = \"stop\"\n"), "standby, suspend"),
-        ("edge", format!("{alb}target-groups = [\"web\"]\nfloor = \"soon\"\n"), "no time"),
+        ("edge", format!("{alb}target-groups = [\"web\"]\nfloor = \"soon\"\n"), "no duration"),
     ] {
         let said = read_all(&format!("[balancer.{name}]\n{text}"), true).expect_err(&text);
         assert!(said.contains(cure), "{text}: {said}");
