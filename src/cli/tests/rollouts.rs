@@ -555,6 +555,34 @@ fn each_error_is_in_the_page() {
         include_str!("../src/rollout/locks.rs"),
         include_str!("../src/rollout/paths.rs"),
         include_str!("../src/rollout/start.rs"),
+/// Ctrl-C stops the watching and says how to go on; the rollout is not told.
+#[test]
+fn waiting_is_left() {
+    for is_json in [false, true] {
+        let stage = Stage::new();
+        stage.at_rest("prod");
+        let mut words = vec!["rollout", "start", "web", NEW, "--wait"];
+        words.extend(is_json.then_some("--json"));
+        let mut command = stage.command(&words);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        // The last host of the first screen: from here on it watches.
+        lines.by_ref().find(|line| line.contains(HOSTS[2])).unwrap();
+        // The shell's own kill: not every machine has the program.
+        let interrupt = format!("kill -INT {}", child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &interrupt]).status().unwrap().success());
+        let last = lines.last().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(14), "{last}");
+        let id = stage.group("prod").apps["web"].rollout.clone().expect("it goes on").id;
+        if is_json {
+            assert_eq!(last, format!("{{\"detached\":\"{id}\"}}"));
+        } else {
+            let way = "Watch it: rollinit rollout status --watch";
+            assert_eq!(last, format!("rollinit: detached, rollout {id} goes on.  {way}"));
+        }
+    }
+}
+
         include_str!("../src/rollout/view.rs"),
         include_str!("../src/rollout/watch.rs"),
         include_str!("../../userdata/src/lib.rs"),
