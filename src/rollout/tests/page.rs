@@ -6,11 +6,10 @@ use rollout::fleet::{AppWord, Refusal};
 const PAGE: &str = include_str!("../../../docs/rollout.md");
 
 /// What hosts say about their part, with the source that says it.
-const SAID: [(&str, &str); 7] = [
+const SAID: [(&str, &str); 6] = [
     ("a rollout that ended badly left it here; roll the one you want", DECIDE),
     ("for a swap that somebody began by hand", DECIDE),
     ("the group does not roll this release any more", DECIDE),
-    ("this host could not", DECIDE),
     ("it failed here before: ", DECIDE),
     ("the host is gone, in the middle of its swap: ", GROUP),
     (" paused it: ", DECIDE),
@@ -24,9 +23,12 @@ fn one_of_each() -> Vec<Refusal> {
     let app = || "APP".to_owned();
     let (id, path, host) = (|| "ID".to_owned(), || "PATH".to_owned(), || "HOST".to_owned());
     let all = vec![
-        Refusal::Newer(2),
-        Refusal::Unreadable("REASON".to_owned()),
-        Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")),
+        Refusal::Newer { what: "the group's record", format: 2 },
+        Refusal::Unreadable { what: "the group's record", reason: "REASON".to_owned() },
+        Refusal::TooLarge {
+            what: "the group's record",
+            limit: format!("{RECORD_BYTES_MAX} bytes"),
+        },
         Refusal::Name { what: "WHAT", name: "NAME".to_owned() },
         Refusal::RolloutId("NAME".to_owned()),
         Refusal::UnderWay { id: id(), path: path() },
@@ -42,9 +44,9 @@ fn one_of_each() -> Vec<Refusal> {
     ];
     for refusal in &all {
         match refusal {
-            Refusal::Newer(_)
-            | Refusal::Unreadable(_)
-            | Refusal::TooLarge(_)
+            Refusal::Newer { .. }
+            | Refusal::Unreadable { .. }
+            | Refusal::TooLarge { .. }
             | Refusal::Name { .. }
             | Refusal::RolloutId(_)
             | Refusal::UnderWay { .. }

@@ -5,10 +5,9 @@
 //! was faster. The changes bear repetition: done twice they are done once. That is what lets a
 //! writer whose answer got lost simply read again.
 
-use super::limits::{
-    APPS_MAX, FAILED_MAX, HOLDERS_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TEXT_BYTES_MAX,
-};
+use super::limits::{APPS_MAX, FAILED_MAX, HOLDERS_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use super::portion::Portion;
+use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::status::Status;
 use super::swap_id::names_rollout;
@@ -179,21 +178,21 @@ pub enum Stop {
     Refused(String),
 }
 
+impl Record for Group {
+    const WHAT: &'static str = "the group's record";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Group {
     /// Reads a record. Total.
     ///
     /// # Errors
     /// It is none, or one of a newer format.
     pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
-        }
-        let group: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        if group.format > FORMAT {
-            return Err(Refusal::Newer(group.format));
-        }
-        Ok(group)
+        record::read(bytes)
     }
 
     /// The record as bytes: JSON, for whoever reads the ledger by hand.
@@ -201,12 +200,7 @@ impl Group {
     /// # Errors
     /// It is larger than a ledger takes.
     pub fn write(&self) -> Result<Vec<u8>, Refusal> {
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
-        }
-        Ok(bytes)
+        record::write(self)
     }
 
     /// An empty record.
@@ -238,7 +232,8 @@ impl Group {
             return Err(Refusal::RolloutId(rollout.id.chars().take(40).collect()));
         }
         if !self.apps.contains_key(app) && self.apps.len() >= APPS_MAX {
-            return Err(Refusal::TooLarge(format!("{APPS_MAX} apps")));
+            let limit = format!("{APPS_MAX} apps");
+            return Err(Refusal::TooLarge { what: Self::WHAT, limit });
         }
         let track = self.apps.entry(app.to_owned()).or_default();
         // Whoever did not hear that it began may ask when it is over.

@@ -1,7 +1,6 @@
 //! The record of an app's migrations: who migrates now, and what came of those before.
 
-use super::group::FORMAT;
-use super::limits::RECORD_BYTES_MAX;
+use super::record::{self, Record};
 use super::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,7 +9,7 @@ use std::collections::BTreeMap;
 /// The record of an app's migrations in a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Migrations {
-    /// [`FORMAT`].
+    /// [`FORMAT`](super::group::FORMAT).
     pub format: u32,
     /// Times that the lock was taken.
     #[serde(default)]
@@ -59,18 +58,21 @@ pub struct Outcome {
     pub ended_ms: u64,
 }
 
+impl Record for Migrations {
+    const WHAT: &'static str = "the record of migrations";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Migrations {
     /// Reads a record. Total.
     ///
     /// # Errors
     /// It is none, or one of a newer format.
     pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
-        }
-        let record: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        if record.format > FORMAT { Err(Refusal::Newer(record.format)) } else { Ok(record) }
+        record::read(bytes)
     }
 
     /// The record as bytes: JSON, for whoever reads the ledger by hand.
@@ -78,12 +80,7 @@ impl Migrations {
     /// # Errors
     /// It is larger than a ledger takes.
     pub fn write(&self) -> Result<Vec<u8>, Refusal> {
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
-        }
-        Ok(bytes)
+        record::write(self)
     }
 
     /// What came of a release's migration.

@@ -22,6 +22,7 @@ mod portion;
 mod refusal;
 mod roll_call;
 pub mod seat;
+mod record;
 pub mod status;
 mod swap_id;
 

@@ -7,16 +7,29 @@ use super::limits::{NAME_BYTES_MAX, ROLLOUT_ID_BYTES_MAX};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The record is of a newer rollinit.
-    #[error(
-        "the group's record has format {0}, and {FORMAT} is the newest known here; update rollinit"
-    )]
-    Newer(u32),
+    #[error("{what} has format {format}, and {FORMAT} is the newest known here; update rollinit")]
+    Newer {
+        /// Which record.
+        what: &'static str,
+        /// Its format.
+        format: u32,
+    },
     /// The bytes are no record.
-    #[error("the group's record cannot be read: {0}; see who else writes to this ledger")]
-    Unreadable(String),
+    #[error("{what} cannot be read: {reason}; see who else writes to this ledger")]
+    Unreadable {
+        /// Which record.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It would grow too large.
-    #[error("the group's record would have more than {0}")]
-    TooLarge(String),
+    #[error("{what} would have more than {limit}")]
+    TooLarge {
+        /// Which record.
+        what: &'static str,
+        /// Of what, and how much.
+        limit: String,
+    },
     /// A name that is none.
     #[error("{what} `{name}`: use 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_`, `.`, `:`, `@`")]
     Name {

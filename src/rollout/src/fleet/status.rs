@@ -1,7 +1,7 @@
 //! What a host says of itself: one small record on the ledger, which only it writes.
 
-use super::group::FORMAT;
-use super::limits::{RECORD_BYTES_MAX, SILENT_MS};
+use super::limits::SILENT_MS;
+use super::record::{self, Record};
 use super::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,18 +28,21 @@ pub struct Status {
     pub rest: BTreeMap<String, Value>,
 }
 
+impl Record for Status {
+    const WHAT: &'static str = "a host's record";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Status {
     /// Reads a record. Total.
     ///
     /// # Errors
     /// It is none, or one of a newer format.
     pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
-        }
-        let status: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        if status.format > FORMAT { Err(Refusal::Newer(status.format)) } else { Ok(status) }
+        record::read(bytes)
     }
 
     /// The record as bytes: JSON.
@@ -47,12 +50,7 @@ impl Status {
     /// # Errors
     /// It is larger than a ledger takes.
     pub fn write(&self) -> Result<Vec<u8>, Refusal> {
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge(format!("{RECORD_BYTES_MAX} bytes")));
-        }
-        Ok(bytes)
+        record::write(self)
     }
 
     /// Whether the host said that it leaves the group.
