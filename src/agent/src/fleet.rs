@@ -26,6 +26,7 @@ use rollout::fleet::Group;
 use rollout::fleet::limits::LOOK_IDLE_MS;
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
+use std::collections::BTreeSet;
 use tokio::sync::{Mutex, Notify, OnceCell};
 use tokio::time::timeout;
 
@@ -73,6 +74,8 @@ pub struct Fleet {
     saying: Mutex<()>,
 }
 
+    /// Keys of hosts' records that cannot be read, of which the log knows.
+    unread: RefCell<BTreeSet<String>>,
 impl Fleet {
     /// The host's part, if ledger and group are both known. Asks nobody yet.
     #[must_use]
@@ -101,6 +104,7 @@ impl Fleet {
             saying: Mutex::new(()),
         })
     }
+            unread: RefCell::default(),
 
     /// The group.
     #[must_use]

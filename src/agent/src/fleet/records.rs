@@ -4,6 +4,7 @@
 use super::Fleet;
 use rollout::fleet::{Group, Refusal, Status, keys};
 use rollout::{Cas, Ledger, LedgerError, Token};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Tries of a change before whoever wants it is told: each loses against somebody who was faster.
@@ -53,11 +54,21 @@ impl Fleet {
     pub(super) async fn look(&self) -> Result<Look, RecordError> {
         let record = self.record().await?;
         let entries = self.engine().await?.list(&keys::hosts(&self.group)?).await?;
-        let statuses = entries.into_iter().filter_map(|(key, entry)| {
-            let status = Status::read(&entry.value);
-            status.inspect_err(|error| tracing::warn!("{key}: {error}")).ok()
-        });
-        Ok((record, statuses.collect()))
+        let (mut statuses, mut unread) = (Vec::new(), BTreeSet::new());
+        for (key, entry) in entries {
+            match Status::read(&entry.value) {
+                Ok(status) => statuses.push(status),
+                Err(error) => {
+                    // There is a look each second.
+                    if !self.unread.borrow().contains(&key) {
+                        tracing::warn!("{key}: {error}");
+                    }
+                    unread.insert(key);
+                }
+            }
+        }
+        self.unread.replace(unread);
+        Ok((record, statuses))
     }
 
     /// Writes the group's record in place of that of a version.
@@ -142,3 +153,6 @@ impl Fleet {
         Err(RecordError::Unsettled { group: self.group.clone(), reason })
     }
 }
+
+#[cfg(test)]
+mod tests;
