@@ -13,6 +13,7 @@ mod agent;
 mod app;
 mod balancers;
 mod boards;
+mod causes;
 mod closures;
 mod config;
 mod console;

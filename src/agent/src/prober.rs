@@ -3,8 +3,8 @@
 //! Each probe is a connection of its own: one that were kept would go on talking to whoever took
 //! it first. Redirects are answers, not instructions. No proxy is used, whatever the environment.
 
+use crate::causes::innermost;
 use crate::limits::EXCERPT_BYTES_MAX;
-use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -149,16 +149,12 @@ fn broken(error: &reqwest::Error, timeout: Duration) -> Answer {
     if error.is_timeout() {
         return Answer::Silent(milliseconds(timeout));
     }
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let io = innermost.downcast_ref::<io::Error>();
+    let cause = innermost(error);
+    let io = cause.downcast_ref::<io::Error>();
     if error.is_connect() && io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
         return Answer::Refused;
     }
-    let what = if error.source().is_some() { innermost.to_string() } else { error.to_string() };
-    Answer::Bad(what)
+    Answer::Bad(cause.to_string())
 }
 
 fn milliseconds(duration: Duration) -> u64 {

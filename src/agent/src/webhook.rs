@@ -6,6 +6,7 @@
 //! is said, logged, or told to another address than the one that is configured.
 
 use crate::app::Tools;
+use crate::causes::innermost;
 use crate::config::webhook::{To, Webhook, check};
 use crate::disk;
 use crate::events::{Events, WEBHOOK, Waiting};
@@ -106,7 +107,8 @@ async fn post(
     }
     let sent = request.send().await;
     // An error of the client's has the address in it, but for this.
-    let response = sent.map_err(|error| Refusal::Passing(innermost(&error.without_url())))?;
+    let passing = |error| Refusal::Passing(innermost(&error).to_string());
+    let response = sent.map_err(|error| passing(error.without_url()))?;
     judge(response.status())
 }
 
@@ -160,15 +162,6 @@ async fn first_line(file: &Path) -> Result<String, Refusal> {
         Ok(line) if !line.is_empty() && bytes.len() <= SECRET_BYTES_MAX => Ok(line.to_owned()),
         _ => Err(Refusal::Passing(format!("{}: its first line is no text", file.display()))),
     }
-}
-
-/// What an error comes down to.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Where a release is, asked: what lies there, and whether it changed.
 
 use crate::app::Tools;
+use crate::causes::innermost;
 use crate::config::desired::Place;
 use crate::disk;
 use crate::ec2::Ec2;
@@ -85,7 +86,7 @@ async fn web(client: &Client, url: &str, etag: Option<&str>) -> Found {
     }
     let mut answer = match request.send().await {
         Ok(answer) => answer,
-        Err(error) => return broken(innermost(&error)),
+        Err(error) => return broken(innermost(&error).to_string()),
     };
     match answer.status() {
         StatusCode::NOT_MODIFIED if etag.is_some() => return Found::Unchanged,
@@ -102,21 +103,12 @@ async fn web(client: &Client, url: &str, etag: Option<&str>) -> Found {
         match answer.chunk().await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => return Found::Release { bytes, etag },
-            Err(error) => return broken(innermost(&error)),
+            Err(error) => return broken(innermost(&error).to_string()),
         }
         if bytes.len() > RELEASE_BYTES_MAX {
             return broken(format!("longer than {RELEASE_BYTES_MAX} bytes"));
         }
     }
-}
-
-/// What an HTTP error comes down to.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 async fn object(tools: &Tools, address: &ObjectAddress, etag: Option<&str>) -> Found {
