@@ -6,11 +6,13 @@
 use crate::guest::cleanup::{Held, on_ctrl_c};
 use crate::guest::image::target;
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The region in which scenes are set.
@@ -20,13 +22,18 @@ pub const REGION: &str = "eu-central-1";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What moto lacks, and moto.
-const SERVER: &str = concat!(include_str!("aws/balancers.py"), include_str!("aws/moto.py"));
+const SERVER: &str = concat!(
+    include_str!("aws/balancers.py"),
+    include_str!("aws/nodes.py"),
+    include_str!("aws/moto.py")
+);
 
 /// A running moto; ends when it is dropped.
 #[derive(Debug)]
 pub struct Moto {
     address: SocketAddr,
     lines: Receiver<String>,
+    calls: Arc<Mutex<Vec<String>>>,
     process: Held,
     /// Its end tells moto to end, also if we are killed.
     _input: ChildStdin,
@@ -64,9 +71,13 @@ impl Moto {
         let process = Held::new(child);
         let output = BufReader::new(output.context("moto's output")?);
         let (sender, lines) = channel();
+        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+        let record = Arc::clone(&calls);
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+                if let Some(call) = line.strip_prefix("call ") {
+                    record.lock().unwrap_or_else(PoisonError::into_inner).push(call.to_owned());
+                } else if sender.send(line).is_err() {
                     break;
                 }
             }
@@ -75,7 +86,7 @@ impl Moto {
             .recv_timeout(PATIENCE)
             .context("moto does not start; its words are above. `cargo xtask setup` installs it")?;
         let address = first.parse().with_context(|| format!("moto says {first:?}"))?;
-        Ok(Self { address, lines, process, _input: input.context("moto's input")? })
+        Ok(Self { address, lines, calls, process, _input: input.context("moto's input")? })
     }
 
     /// Where it listens.
@@ -96,6 +107,32 @@ impl Moto {
     /// There is none in time.
     pub fn lifecycle_action(&self, patience: Duration) -> Result<String> {
         self.lines.recv_timeout(patience).context("moto was told of no lifecycle action")
+    }
+
+    /// The orders to load balancers and to Auto Scaling groups so far, as `aws/nodes.py` writes
+    /// them: `DeregisterTargets i-1:4000 web-1 healthy`.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next orders fail, one for each: `Throttling`, or `InternalFailure` of one that was
+    /// carried out all the same. The word stands at the end of the order's line.
+    ///
+    /// # Errors
+    /// moto does not take it.
+    pub fn trouble(&self, troubles: &[&str]) -> Result<()> {
+        self.post("rollinit/troubles", &serde_json::to_string(troubles)?)
+    }
+
+    /// From now on the servers of the HAProxy whose runtime API is `socket` are the nodes of the
+    /// load balancers: `INSTANCE:PORT` of a target, and the server that stands for it.
+    ///
+    /// # Errors
+    /// moto does not take it.
+    pub fn nodes(&self, socket: &Path, servers: &BTreeMap<String, String>) -> Result<()> {
+        let told = serde_json::json!({ "socket": socket, "servers": servers });
+        self.post("rollinit/nodes", &told.to_string())
     }
 
     /// Runs `script` with boto3 against this moto, `client(SERVICE)` and `json` at hand; returns
@@ -148,14 +185,18 @@ impl Moto {
     }
 
     fn control(&self, verb: &str, body: &str) -> Result<()> {
+        self.post(&format!("moto-api/{verb}"), body)
+    }
+
+    fn post(&self, path: &str, body: &str) -> Result<()> {
         let mut stream = TcpStream::connect(self.address)?;
-        let head = format!("POST /moto-api/{verb} HTTP/1.0\r\nHost: moto\r\n");
+        let head = format!("POST /{path} HTTP/1.0\r\nHost: moto\r\n");
         let length = body.len();
         stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let status = answer.split(' ').nth(1);
-        ensure!(status == Some("200"), "moto-api/{verb}: {answer}");
+        ensure!(status == Some("200"), "{path}: {answer}");
         Ok(())
     }
 }

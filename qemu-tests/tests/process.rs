@@ -5,6 +5,7 @@
 
 mod process {
     pub mod agent_control;
+    pub mod alb;
     pub mod balancers;
     pub mod control;
     pub mod credentials;
@@ -28,8 +29,9 @@ mod process {
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use process::{
-    agent_control, balancers, control, credentials, deaths, ends, fleet, fleet_cloud, fleet_hands,
-    guard, notices, peers, ports, releases, reloads, services, sides, swaps, user_data,
+    agent_control, alb, balancers, control, credentials, deaths, ends, fleet, fleet_cloud,
+    fleet_hands, guard, notices, peers, ports, releases, reloads, services, sides, swaps,
+    user_data,
 };
 use std::process::ExitCode;
 
@@ -83,6 +85,8 @@ const TESTS: &[Test] = &[
     ("balancer-no-request-fails", balancers::no_request_fails),
     ("balancer-spares-the-host", balancers::the_host_is_spared),
     ("balancer-host-goes-down", balancers::the_host_goes_down),
+    ("alb-around-swaps-and-spot", alb::around_swaps_and_spot),
+    ("alb-two-ports-and-scale-in", alb::two_ports_and_scale_in),
     ("peers-share-and-tell", peers::share_and_tell),
     ("swap-interrupted", agent_control::interrupted),
     ("agent-roles", agent_control::roles),

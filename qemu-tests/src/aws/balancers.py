@@ -3,11 +3,15 @@
 A target is `initial` for a while, then `healthy`; one that was deregistered is `draining` until the
 group's deregistration delay is over, and is on the list until then; a group without a load balancer
 is not in use; one instance may have several ports. What a health check finds is the tag `sick` of
-the instance: a reason in AWS's words, `Target.ResponseCodeMismatch`.
+the instance: a reason in AWS's words, `Target.ResponseCodeMismatch`. An instance that is in standby
+cannot enter it, and one that is not cannot leave it.
 """
+import io
 import threading
 import time
 
+from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.models import AutoScalingBackend
 from moto.elbv2 import models as elbv2
 
 INITIAL_S = 1.0
@@ -90,3 +94,18 @@ def describe_target_health(self, target_group_arn, targets):
 Group.register, Group.deregister, Group.health_for = register, deregister, health_for
 Group.deregister_terminated_instances = deregister_terminated_instances
 elbv2.ELBv2Backend.describe_target_health = describe_target_health
+
+
+def from_state(wanted, change):
+    def checked(self, group_name, instance_ids, *rest):
+        for one in self.autoscaling_groups[group_name].instance_states:
+            if one.instance.id in instance_ids and one.lifecycle_state != wanted:
+                raise ValidationError(f"The instance {one.instance.id} is not in {wanted}.")
+        return change(self, group_name, instance_ids, *rest)
+
+    return checked
+
+
+Scaling = AutoScalingBackend
+Scaling.enter_standby_instances = from_state("InService", Scaling.enter_standby_instances)
+Scaling.exit_standby_instances = from_state("Standby", Scaling.exit_standby_instances)

@@ -1,13 +1,11 @@
 """AWS for tests: moto, and what it lacks for a host of an Auto Scaling group.
 
 Listens on the ADDRESS and PORT of its arguments (0: the kernel chooses) and prints where; then a
-line for each lifecycle action that it was told of. Ends when its standard input does, so it
-outlives nobody.
+line for each lifecycle action that it was told of, and for each order to a load balancer. Ends when
+its standard input does, so it outlives nobody.
 """
-import io
 import os
 import sys
-import threading
 
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import EmptyResult
@@ -57,7 +55,7 @@ def end_with_parent():
     os._exit(0)
 
 
-application = OneAtATime(DomainDispatcherApplication(create_backend_app))
+application = OneAtATime(Witness(DomainDispatcherApplication(create_backend_app)))
 address, port = sys.argv[1], int(sys.argv[2])
 server = make_server(address, port, application, threaded=True, request_handler=Quiet)
 print(f"{address}:{server.port}", flush=True)

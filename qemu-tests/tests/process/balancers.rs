@@ -3,7 +3,7 @@
 use super::swaps::{COMMITTED, QUICK, ROLLED_BACK, expect, said};
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{AGENT, APP, AppHost, Release};
-use qemu_tests::contained::PATIENCE;
+use qemu_tests::contained::{Contained, PATIENCE};
 use qemu_tests::load;
 use qemu_tests::proxy::{BACKEND, Proxy};
 use serde_json::Value;
@@ -30,7 +30,7 @@ struct Fronted {
 }
 
 /// The other host's server.
-struct Other(Child);
+pub struct Other(Child);
 
 impl Drop for Other {
     fn drop(&mut self) {
@@ -43,8 +43,27 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn release(name: &str) -> Release<'_> {
+pub fn release(name: &str) -> Release<'_> {
     Release { name, serve: &[], programs: &[] }
+}
+
+/// Starts the other host's server on `port`.
+pub fn other_server(host: &Contained, port: u16) -> Result<Other> {
+    let mut command = Command::new(host.program("rollinit-testapp"));
+    command.args(["web", "--version", "other", "--port", &port.to_string(), "--served"]);
+    Ok(Other(command.arg(host.path("served")).stdin(Stdio::null()).spawn()?))
+}
+
+/// Defines the service that holds up the end of the host until it is out of its balancers.
+pub fn hold_balancers(host: &Contained) -> Result<()> {
+    let run = host.path("run").display().to_string();
+    let (socket, agent) = (format!("{run}/supervisor"), format!("{run}/agent"));
+    let program = host.program("rollinit").display().to_string();
+    let exec = [&*program, "--socket", &socket, "--agent", &agent, "hold-balancers"];
+    let more = format!(
+        "after = [\"{AGENT}\", \"{APP}\"]\ncontrol = \"admin\"\n[service.stop]\ntimeout = \"60s\"\n"
+    );
+    host.define("rollinit-balancers", &exec, &more)
 }
 
 impl Fronted {
@@ -54,10 +73,7 @@ impl Fronted {
         let paths: Vec<String> =
             releases.iter().map(|release| host.release(release)).collect::<Result<_>>()?;
         let (port, other_port) = (free_port()?, free_port()?);
-        let served = host.host.path("served");
-        let mut command = Command::new(host.host.program("rollinit-testapp"));
-        command.args(["web", "--version", "other", "--port", &other_port.to_string(), "--served"]);
-        let other = Other(command.arg(served).stdin(Stdio::null()).spawn()?);
+        let other = other_server(&host.host, other_port)?;
         let servers = [(HOST, host.port), (OTHER, other_port)];
         let proxy = Proxy::start(&host.host.path(""), port, &servers)?;
         host.configure(&format!(
@@ -196,14 +212,7 @@ pub fn the_host_is_spared() -> Result<()> {
 /// HAProxy, and not one request fails. After the next boot it is back by itself.
 pub fn the_host_goes_down() -> Result<()> {
     let (fronted, []) = Fronted::prepare([])?;
-    let run = fronted.host.host.path("run").display().to_string();
-    let (socket, agent) = (format!("{run}/supervisor"), format!("{run}/agent"));
-    let program = fronted.host.host.program("rollinit").display().to_string();
-    let exec = [&*program, "--socket", &socket, "--agent", &agent, "hold-balancers"];
-    let more = format!(
-        "after = [\"{AGENT}\", \"{APP}\"]\ncontrol = \"admin\"\n[service.stop]\ntimeout = \"60s\"\n"
-    );
-    fronted.host.host.define("rollinit-balancers", &exec, &more)?;
+    hold_balancers(&fronted.host.host)?;
     let mut fronted = fronted.started()?;
     fronted.host.host.wait_state("rollinit-balancers", "running")?;
     // Alone it holds up nobody.

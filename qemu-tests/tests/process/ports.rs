@@ -21,7 +21,7 @@ struct Fronted {
 const SERVERS: [&str; 2] = ["side-0", "side-1"];
 
 /// What a definition has instead of sockets.
-fn definition(closure: &str, ports: [u16; 2], more: &str) -> String {
+pub fn definition(closure: &str, ports: [u16; 2], more: &str) -> String {
     let health = "path = \"/up\", every = \"50ms\", passes = 2, timeout = \"2s\"";
     format!(
         "[app]\nclosure = \"{closure}\"\nports = {ports:?}\n[app.health]\n\
@@ -30,7 +30,7 @@ fn definition(closure: &str, ports: [u16; 2], more: &str) -> String {
 }
 
 /// Two ports that nobody has.
-fn free_ports() -> Result<[u16; 2]> {
+pub fn free_ports() -> Result<[u16; 2]> {
     let [one, two] = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     Ok([one.local_addr()?.port(), two.local_addr()?.port()])
 }

@@ -108,6 +108,8 @@ enum Input {
     Confirm(oneshot::Sender<Admission>),
     Cancel(String, oneshot::Sender<Admission>),
     Brought(Ticket, Result<closures::Brought, Failure>),
+    /// The definition gives the app other ports.
+    OtherPorts,
     Planned(Ticket, Result<Planned, Failure>),
 }
 
@@ -168,6 +170,7 @@ impl App {
             gated_ns: Cell::new(0),
         });
         app.look_ahead(tools).await;
+        settle::follow(tools, &app);
         let task = Task {
             app: Rc::clone(&app),
             tools: Rc::clone(tools),
@@ -272,6 +275,7 @@ impl Task {
                 let number = self.number(reply);
                 self.event(Event::Cancel { number, reason }).await;
             }
+            Input::OtherPorts => self.unsettle(),
             // What comes of an effect that was taken back in the meantime is let go of at once.
             Input::Planned(ticket, _) | Input::Brought(ticket, _)
                 if !self.begun.contains_key(&ticket) => {}
@@ -423,29 +427,6 @@ impl Task {
     }
 }
 
-impl Task {
-    /// Between swaps the host is in its balancers, and of two ports the one that serves.
-    fn settle(&mut self, is_busy: bool) {
-        if is_busy {
-            self.settling.take().inspect(AbortHandle::abort);
-            self.is_settled = false;
-            return;
-        }
-        let is_in = self.is_settled && !self.tools.balancers.is_out(&self.app.name);
-        if is_in || self.settling.as_ref().is_some_and(|settling| !settling.is_finished()) {
-            return;
-        }
-        self.is_settled = true;
-        let (tools, app) = (Rc::clone(&self.tools), Rc::clone(&self.app));
-        let settle = async move {
-            if !ports::settle(&tools, &app).await {
-                balanced::settle(tools, app).await;
-            }
-        };
-        self.settling = Some(tokio::task::spawn_local(settle).abort_handle());
-    }
-}
-
 /// What the profile link points to. A link that cannot be read is no link that is not there: what
 /// comes of a swap hangs on it, so it is read again until it can be.
 async fn profile(tools: &Tools, name: &str) -> Option<Release> {
@@ -486,7 +467,9 @@ pub async fn until(wake_ns: Option<u64>) {
 mod around;
 mod balanced;
 mod ports;
+mod settle;
 mod words;
 mod work;
 
+pub use balanced::is_well;
 pub use work::fetching;

@@ -15,6 +15,7 @@ use ::balancer::limits::RECORD_BYTES_MAX;
 use ::balancer::machine::{Ask, Failed, FailedKind, Goal, Taken};
 use ::balancer::{Driver, Front, Scope, Wanted, drive, record};
 use control::agent::Level;
+use control::types::ShutdownKind;
 use rollout::{Failure, Fault};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -59,13 +60,18 @@ struct Errand {
     goal: Goal,
     scope: Scope,
     in_haste: bool,
+    /// The host does not come back, as far as is known.
+    for_good: bool,
+    /// The host goes down: nothing takes the place of this one.
+    is_last: bool,
     /// How long what is in flight may take, in place of what the file says.
     within: Option<Duration>,
 }
 
 impl Errand {
     fn to(goal: Goal) -> Self {
-        Self { goal, scope: Scope::default(), in_haste: false, within: None }
+        let (in_haste, for_good, is_last) = (false, false, false);
+        Self { goal, scope: Scope::All, in_haste, for_good, is_last, within: None }
     }
 }
 
@@ -145,7 +151,7 @@ impl Balancers {
         if self.leaving.get() {
             return Ok(());
         }
-        let scope = Scope { port: Some(port) };
+        let scope = Scope::At(port);
         self.each(tools, self.of(app), Errand { scope, ..Errand::to(Goal::Join) }, say).await
     }
 
@@ -162,9 +168,26 @@ impl Balancers {
         within_ms: u64,
         say: Say<'_>,
     ) -> Result<(), Failure> {
-        let scope = Scope { port: Some(port) };
+        let scope = Scope::At(port);
         let within = Some(Duration::from_millis(within_ms));
         let errand = Errand { scope, within, ..Errand::to(Goal::Leave) };
+        self.each(tools, self.of(app), errand, say).await
+    }
+
+    /// Lets nobody send to any other port of this host than these. Nobody waits for what is in
+    /// flight there: nobody serves.
+    ///
+    /// # Errors
+    /// A balancer does not answer.
+    pub async fn leave_all_but(
+        &self,
+        tools: &Tools,
+        app: &str,
+        ports: [u16; 2],
+        say: Say<'_>,
+    ) -> Result<(), Failure> {
+        let (scope, within, in_haste) = (Scope::NotAt(ports), Some(Duration::ZERO), true);
+        let errand = Errand { scope, within, in_haste, ..Errand::to(Goal::Leave) };
         self.each(tools, self.of(app), errand, say).await
     }
 
@@ -183,16 +206,30 @@ impl Balancers {
         self.leaving.set(false);
     }
 
+    /// The host did not go, and served all the while: it comes back. What does not is said, and
+    /// given back with the next swap, or the agent's next start.
+    pub async fn return_host(&self, tools: &Tools) {
+        self.stay();
+        let back = self.each(tools, self.all.iter(), Errand::to(Goal::In), &|_| {}).await;
+        if let Err(failure) = back {
+            tracing::error!("the host did not go, and is not back: {}", failure.reason);
+        }
+    }
+
     /// Takes the whole host out since it goes down, whatever that means for others. Nobody brings
-    /// it back before the next boot.
+    /// it back before the next boot. One that does not boot again by itself is its Auto Scaling
+    /// group's to replace, also if it was missing just now.
     ///
     /// # Errors
     /// A balancer does not answer.
     pub async fn leave_host(&self, tools: &Tools) -> Result<(), Failure> {
         self.leaving.set(true);
-        let errand = Errand { in_haste: true, ..Errand::to(Goal::Out) };
-        let say = |_: &str| {};
-        self.each(tools, self.all.iter().filter(|one| !one.is_out.get()), errand, &say).await
+        let status = tools.supervisor.ask(async |client| client.status(None).await).await;
+        let shutdown = status.ok().and_then(|status| status.host.shutdown);
+        let for_good = shutdown.is_some_and(|kind| kind != ShutdownKind::Reboot);
+        let errand = Errand { in_haste: true, for_good, is_last: true, ..Errand::to(Goal::Out) };
+        let left = self.all.iter().filter(|one| for_good || !one.is_out.get());
+        self.each(tools, left, errand, &|_| {}).await
     }
 
     /// Asks each balancer now for what will be needed when nobody may answer any more.
@@ -218,6 +255,10 @@ impl Balancers {
         errand: Errand,
         say: Say<'_>,
     ) -> Result<(), Failure> {
+        if self.leaving.get() && !errand.is_last {
+            let reason = "the host goes down".to_owned();
+            return Err(Failure { fault: Fault::Host, reason, cure: Vec::new() });
+        }
         let runs = balancers.map(|one| Box::pin(one.run(tools, errand, say)) as Run<'_>).collect();
         let mut failures = together(runs).await.into_iter().filter_map(Result::err);
         failures.next().map_or(Ok(()), Err)
@@ -317,7 +358,8 @@ impl Balancer {
         self.is_out.set(false);
         let taken = self.taken.borrow().clone();
         let waits = errand.within.is_none_or(|within| !within.is_zero());
-        let ask = Ask { goal: errand.goal, in_haste: errand.in_haste, waits, taken };
+        let Errand { goal, in_haste, for_good, .. } = errand;
+        let ask = Ask { goal, in_haste, for_good, waits, taken };
         let wanted = &self.settings.wanted;
         let drain_max = errand.within.or(wanted.drain_max);
         let wanted = Wanted { drain_max, ..wanted.clone() };

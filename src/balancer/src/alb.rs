@@ -182,7 +182,7 @@ impl Alb {
         let mut seen = Vec::new();
         for group in &learned.groups {
             let targets = self.aws.elb().targets(&group.arn).await.map_err(trouble)?;
-            for port in ports(group, scope.port.or(self.port), &targets, taken) {
+            for port in ports(group, scope, self.port, &targets, taken) {
                 seen.push(self.place(group, port, &targets));
             }
         }
@@ -239,7 +239,10 @@ impl Alb {
         }
         match self.lifecycle(learned).await?.as_deref() {
             Some("Standby" | "EnteringStandby") | None => Ok(()),
-            Some(_) => scaling.enter_standby(group, &learned.instance).await.map_err(trouble),
+            Some(_) => {
+                let entered = scaling.enter_standby(group, &learned.instance).await;
+                self.unless_so(learned, entered, &["Standby", "EnteringStandby"]).await
+            }
         }
     }
 
@@ -252,13 +255,29 @@ impl Alb {
         }
         match self.lifecycle(learned).await?.as_deref() {
             Some("Standby") => {
-                scaling.exit_standby(group, &learned.instance).await.map_err(trouble)
+                let exited = scaling.exit_standby(group, &learned.instance).await;
+                self.unless_so(learned, exited, &["Pending", "InService"]).await
             }
             Some("EnteringStandby") => {
                 let instance = &learned.instance;
                 Err(Trouble::Passing(format!("{instance} is still entering standby in {group}")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What came of an order that AWS refuses when it is repeated: the answer of the first may have
+    /// been lost, so it is looked at.
+    async fn unless_so(
+        &self,
+        learned: &Learned,
+        told: cloud::Result<()>,
+        wanted: &[&str],
+    ) -> Result<(), Trouble> {
+        let Err(error) = told else { return Ok(()) };
+        match self.lifecycle(learned).await?.as_deref() {
+            Some(state) if wanted.contains(&state) => Ok(()),
+            _ => Err(trouble(error)),
         }
     }
 
@@ -269,23 +288,24 @@ impl Alb {
     }
 }
 
-/// The ports at which this host is, or was, or should be a target of `group`.
+/// The ports at which this host is, or was, or should be a target of `group`; of a balancer that is
+/// `only` for one port, that.
 fn ports(
     group: &Group,
-    wanted: Option<u16>,
+    scope: Scope,
+    only: Option<u16>,
     targets: &[TargetHealth],
     taken: &[Taken],
 ) -> Vec<u16> {
-    let mut ports: Vec<u16> = match wanted {
-        Some(port) => vec![port],
-        None => {
-            let mine = targets.iter().filter(|one| one.target.id == group.id);
-            let now = mine.map(|one| one.target.port.unwrap_or(group.port));
-            let before = taken.iter().filter_map(|one| group.port_of(&one.place));
-            now.chain(before).collect()
-        }
+    let mine = targets.iter().filter(|one| one.target.id == group.id);
+    let now = mine.map(|one| one.target.port.unwrap_or(group.port));
+    let before = taken.iter().filter_map(|one| group.port_of(&one.place));
+    let mut ports: Vec<u16> = match (scope, only) {
+        (Scope::At(port), _) | (Scope::All, Some(port)) => vec![port],
+        (Scope::All, None) => now.chain(before).collect(),
+        (Scope::NotAt(_), _) => now.filter(|port| scope.holds(*port, only)).collect(),
     };
-    if ports.is_empty() {
+    if ports.is_empty() && scope == Scope::All {
         ports.push(group.port);
     }
     ports.sort_unstable();

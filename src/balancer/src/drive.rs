@@ -92,10 +92,10 @@ async fn rules(
 }
 
 /// Whether somebody is to know that the host will be missing, or is back: not of a side that makes
-/// room for another one, and not of a host that goes for good.
+/// room for another one, and of a host that goes for good only if it was missing already.
 fn excuses(ask: &Ask) -> bool {
     match ask.goal {
-        Goal::Out => !ask.in_haste,
+        Goal::Out => !ask.in_haste || (ask.for_good && !ask.taken.is_empty()),
         Goal::In => true,
         Goal::Join => !ask.taken.is_empty(),
         Goal::Leave => false,

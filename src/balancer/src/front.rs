@@ -7,9 +7,26 @@ use std::time::Duration;
 
 /// Which places of a host are meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Only those at this port; nothing: all.
-    pub port: Option<u16>,
+pub enum Scope {
+    /// All.
+    #[default]
+    All,
+    /// Those at this port.
+    At(u16),
+    /// Those at any other ports than these two.
+    NotAt([u16; 2]),
+}
+
+impl Scope {
+    /// Whether a place at `port` is meant, of a balancer that is `only` for one port, if it is.
+    #[must_use]
+    pub fn holds(self, port: u16, only: Option<u16>) -> bool {
+        match self {
+            Self::All => only.is_none_or(|only| port == only),
+            Self::At(wanted) => port == wanted,
+            Self::NotAt(others) => only.is_none_or(|only| port == only) && !others.contains(&port),
+        }
+    }
 }
 
 /// A balancer in front of this host.

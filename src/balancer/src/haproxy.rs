@@ -126,7 +126,7 @@ impl Haproxy {
             let servers = answer::servers(&states, &stats).map_err(strange)?;
             let is_mine = self.mine(&backend, own, scope);
             let mine: Vec<&Server> = servers.iter().filter(|one| is_mine(one)).collect();
-            if mine.is_empty() && scope.port.is_none() {
+            if mine.is_empty() && scope == Scope::All {
                 return Err(Unasked::Trouble(self.missing(socket, &backend, own, &servers)));
             }
             seen.extend(mine.into_iter().map(|server| {
@@ -170,7 +170,7 @@ impl Haproxy {
                     server.address.is_some_and(|address| Some(address.to_canonical()) == wanted)
                 }
             };
-            is_named && scope.port.or(self.port).is_none_or(|port| server.port == port)
+            is_named && scope.holds(server.port, self.port)
         }
     }
 

@@ -7,7 +7,7 @@
 //! ```text
 //!  out    look ─▶ others well enough? ─▶ keep ─▶ take ─▶ floor, nothing in flight ─▶ shut ─▶ done
 //!                        │ no: again, until patience ends
-//!  leave  the same, and nothing is kept: nobody gives it back
+//!  leave  the same, and nothing is kept: nobody gives it back here
 //!  in     look ─▶ give what was taken ─▶ all well ─▶ settle ─▶ keep nothing ─▶ done
 //!  join   the same with all places that are looked at
 //! ```
@@ -185,7 +185,7 @@ impl Machine {
         };
         let mine: Vec<&Seen> = seen.iter().filter(is_mine).collect();
         if mine.is_empty() {
-            return self.done("it was not in");
+            return self.out_at_last("it was not in");
         }
         let to_take: Vec<&Seen> = mine.iter().copied().filter(|one| one.stand.is_in()).collect();
         if !to_take.is_empty() {
@@ -224,7 +224,7 @@ impl Machine {
             return self.fail(FailedKind::Away, reason, "see who else gives it orders");
         }
         let mut effects = self.decide(mine);
-        if self.rules.excuses && !self.excused {
+        if self.rules.excuses && !self.excused && !self.ask.for_good {
             self.orders.push_back(Order::Excuse);
         }
         self.orders.extend(to_take.iter().map(|one| Order::Take(one.place.clone())));
@@ -247,7 +247,7 @@ impl Machine {
     /// Waits for what is in flight.
     fn drain(&mut self, now: Duration, mine: &[&Seen]) -> Vec<Effect> {
         if !self.ask.waits {
-            return self.done("");
+            return self.out_at_last("");
         }
         let there: Vec<&Seen> =
             mine.iter().copied().filter(|one| one.stand != Stand::Absent).collect();
@@ -271,7 +271,8 @@ impl Machine {
                 Some(count) => format!("{count} in flight"),
             };
             let mut effects = self.say(words, false);
-            effects.extend(self.again((now + self.rules.poll).min(bound)));
+            let due = if now < floor { floor } else { bound };
+            effects.extend(self.again((now + self.rules.poll).min(due)));
             return effects;
         }
         let draining = there.iter().filter(|one| one.stand == Stand::Draining);
@@ -283,15 +284,29 @@ impl Machine {
         match in_flight.filter(|count| *count > 0) {
             Some(count) => {
                 let seconds = self.rules.drain_max.as_secs();
-                self.done(&format!("{count} still in flight after {seconds} s"))
+                self.out_at_last(&format!("{count} still in flight after {seconds} s"))
             }
-            None => self.done(""),
+            None => self.out_at_last(""),
         }
+    }
+
+    /// It is out. Not before is anybody told that it will not be back: a group that has it in
+    /// service again may send to it.
+    fn out_at_last(&mut self, words: &str) -> Vec<Effect> {
+        if self.ask.for_good && self.rules.excuses && !self.excused {
+            self.orders.push_back(Order::Recall);
+            return self.next_order();
+        }
+        self.done(words)
     }
 
     /// On the way back.
     fn back(&mut self, now: Duration, seen: &[Seen]) -> Vec<Effect> {
         if self.mine.is_none() {
+            if seen.is_empty() {
+                let reason = "it has no server or target of this host at that port".to_owned();
+                return self.fail(FailedKind::Away, reason, "add one there for each of its ports");
+            }
             let all = seen.iter();
             let taken = all.map(|one| Taken { place: one.place.clone(), was_well: true });
             self.mine = Some(taken.collect());

@@ -173,7 +173,7 @@ fn wanted() -> Wanted {
 
 async fn go(front: &Front, goal: Goal, wanted: &Wanted, clerk: &Clerk) -> Result<String, Failed> {
     let taken = clerk.kept.borrow().clone();
-    let ask = Ask { goal, in_haste: false, waits: true, taken };
+    let ask = Ask { goal, in_haste: false, for_good: false, waits: true, taken };
     drive(front, Scope::default(), ask, wanted, clerk).await
 }
 
@@ -242,8 +242,9 @@ async fn two_ports_of_one_host() {
     let scene = Scene::set();
     let (front, clerk) = (scene.front(Absence::None), Clerk::default());
     scene.until(&front, &Stand::Serving).await;
-    let at = |port| Scope { port: Some(port) };
-    let ask = |goal| Ask { goal, in_haste: false, waits: true, taken: Vec::new() };
+    let at = Scope::At;
+    let (in_haste, for_good, waits) = (false, false, true);
+    let ask = |goal| Ask { goal, in_haste, for_good, waits, taken: Vec::new() };
     drive(&front, at(4001), ask(Goal::Join), &wanted(), &clerk).await.unwrap();
     let seen = front.look(Scope::default(), &[]).await.unwrap();
     assert!(seen.iter().all(|one| one.stand == Stand::Serving) && seen.len() == 2, "{seen:?}");

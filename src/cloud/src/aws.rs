@@ -13,6 +13,7 @@ use crate::sign::{Scope, Unsigned, sign};
 use crate::{auto_scaling::AutoScaling, dynamodb::DynamoDb, ec2::Ec2, elb::Elb, s3::S3, ssm::Ssm};
 use aws_credential_types::Credentials;
 use refusal::Verdict;
+pub(crate) use refusal::is_throttled;
 use reqwest::Method;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};

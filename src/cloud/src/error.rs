@@ -97,7 +97,9 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match &self.fault {
             Fault::Unreachable { .. } => true,
-            Fault::Refused { status, .. } => *status >= 500 || *status == 429,
+            Fault::Refused { status, code, .. } => {
+                *status >= 500 || *status == 429 || crate::aws::is_throttled(code)
+            }
             _ => false,
         }
     }
@@ -152,6 +154,17 @@ mod tests {
         for word in ["ssm:GetParameters /web/key:", "add ssm:GetParameters to the policy"] {
             assert!(text.contains(word), "{text}");
         }
+    }
+
+    /// Elastic Load Balancing and Auto Scaling say it with 400, and it still passes.
+    #[test]
+    fn what_is_throttled_is_tried_another_time() {
+        let refused = |status, code: &str| {
+            let (code, message) = (code.to_owned(), "Rate exceeded".to_owned());
+            Error::new("call", "object", Fault::Refused { status, code, message }).is_passing()
+        };
+        assert!(refused(400, "Throttling") && refused(429, "") && refused(503, "SlowDown"));
+        assert!(!refused(400, "ValidationError"));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!  admit     the candidate's joins, then the old one leaves: at no moment there is none
 //!  retire    the old one leaves, and what it has in flight ends: then it is stopped
 //!  abandon   the old one joins if it runs, then the candidate's leaves, in flight too
-//!  at rest   the one that serves joins, the other one leaves
+//!  at rest   what is at neither port leaves, the one that serves joins, the other one leaves
 //! ```
 
 use crate::view::{HostSwap, SwapPhase};
@@ -39,6 +39,9 @@ pub enum Move {
         /// Over only when what it has in flight ended, or took too long.
         waits: bool,
     },
+    /// Nobody comes to any other port of this host than these: those that the app had before its
+    /// definition was changed, at which nobody serves.
+    LeaveAllBut([u16; 2]),
 }
 
 /// A verb of the supervisor.
@@ -84,9 +87,10 @@ impl Sides {
 
     /// What is so between swaps; `None` while there is one, or nobody to send to.
     #[must_use]
-    pub fn at_rest(&self) -> Option<[Move; 2]> {
+    pub fn at_rest(&self) -> Option<[Move; 3]> {
         let rests = self.swap.is_none() && self.is_live;
+        let strangers = Move::LeaveAllBut([self.serving, self.other]);
         let leaves = Move::Leave { port: self.other, waits: false };
-        rests.then_some([Move::Join(self.serving), leaves])
+        rests.then_some([strangers, Move::Join(self.serving), leaves])
     }
 }

@@ -122,7 +122,7 @@ async fn health_of_living(tools: &Tools, app: &App) -> Option<Health> {
 }
 
 /// Whether whoever serves is well, asked as a user would and as often in a row as its gate asks.
-async fn is_well(tools: &Tools, health: &Health) -> bool {
+pub async fn is_well(tools: &Tools, health: &Health) -> bool {
     for _ in 0..health.passes.max(1) {
         if probe(tools, ProbeTarget::Serving, health).await != ProbeResult::Pass {
             return false;

@@ -10,6 +10,7 @@ use crate::convert;
 use control::agent::{Level, Step};
 use rollout::Failure;
 use rollout::ports::{Move, Sides, Verb};
+use std::cell::RefCell;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -82,6 +83,9 @@ async fn tell(
             let within_ms = if waits { drain_ms } else { 0 };
             tools.balancers.leave(tools, &app.name, port, within_ms, say).await
         }
+        Move::LeaveAllBut(ports) => {
+            tools.balancers.leave_all_but(tools, &app.name, ports, say).await
+        }
     }
 }
 
@@ -128,6 +132,19 @@ async fn until_at_rest(tools: &Tools, app: &App) {
         () = tools.supervisor.watch(&app.name, tell) => {}
         _ = rests.wait_for(|rests| *rests) => {}
     }
+}
+
+/// Tells when the definition gives the app other ports, as a reload does, for as long as it is
+/// polled.
+pub async fn follow(tools: &Tools, app: &App, changed: impl AsyncFn()) {
+    let known: RefCell<Option<Vec<u16>>> = RefCell::new(None);
+    let tell = async |now: control::types::App| {
+        let before = known.replace(Some(now.policy.ports.clone()));
+        if before.is_some_and(|before| before != now.policy.ports) {
+            changed().await;
+        }
+    };
+    tools.supervisor.watch(&app.name, tell).await;
 }
 
 fn subject(app: &App) -> String {

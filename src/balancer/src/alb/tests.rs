@@ -38,9 +38,17 @@ fn each_state_of_aws_has_its_stand() {
 fn places_are_those_of_now_and_of_before() {
     let taken = |port: u16| Taken { place: group().place(port), was_well: true };
     let targets = [target("i-1", Some(4000)), target("i-2", Some(4001)), target("i-1", None)];
-    assert_eq!(ports(&group(), None, &targets, &[taken(4002)]), [80, 4000, 4002]);
-    assert_eq!(ports(&group(), Some(9), &targets, &[taken(4002)]), [9]);
-    assert_eq!(ports(&group(), None, &[], &[]), [80]);
+    let all = |only, targets: &[TargetHealth], taken: &[Taken]| {
+        ports(&group(), Scope::All, only, targets, taken)
+    };
+    assert_eq!(all(None, &targets, &[taken(4002)]), [80, 4000, 4002]);
+    assert_eq!(all(Some(9), &targets, &[taken(4002)]), [9]);
+    assert_eq!(ports(&group(), Scope::At(9), Some(8), &targets, &[taken(4002)]), [9]);
+    assert_eq!(all(None, &[], &[]), [80]);
     let of_another = Taken { place: "db i-1:5432".to_owned(), was_well: true };
-    assert_eq!(ports(&group(), None, &[], &[of_another]), [80]);
+    assert_eq!(all(None, &[], &[of_another]), [80]);
+    // Only what is there can be at a port that nobody names.
+    let others = |ports_of: [u16; 2]| ports(&group(), Scope::NotAt(ports_of), None, &targets, &[]);
+    assert_eq!(others([4000, 4001]), [80]);
+    assert!(others([80, 4000]).is_empty());
 }

@@ -44,6 +44,16 @@ struct Place {
     well_at: Duration,
 }
 
+/// How an errand is in haste.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    None,
+    /// The host goes down, and comes back.
+    Boot,
+    /// It goes for good, as far as it knows.
+    End,
+}
+
 struct World {
     random: Random,
     now: Duration,
@@ -56,6 +66,8 @@ struct World {
     /// The others in the newest look.
     seen: Vec<Seen>,
     shuts: bool,
+    /// Somebody was told that the host will be missing, and does not replace it.
+    is_excused: bool,
     events: u64,
 }
 
@@ -92,7 +104,8 @@ impl World {
             excuses: !shuts && random.one_of(2),
         };
         let (now, kept, seen) = (SECOND, Vec::new(), Vec::new());
-        Self { random, now, places, kept, rules, faults, seen, shuts, events: 0 }
+        let is_excused = false;
+        Self { random, now, places, kept, rules, faults, seen, shuts, is_excused, events: 0 }
     }
 
     fn has_fault(&mut self) -> bool {
@@ -157,6 +170,16 @@ impl World {
     }
 
     fn obey(&mut self, order: &Order, in_haste: bool) {
+        match order {
+            Order::Excuse => self.is_excused = true,
+            Order::Recall => {
+                let is_sent_to =
+                    |place: &Place| place.stand.is_in() && self.now < place.sends_until;
+                assert!(!in_haste || !self.places.iter().any(is_sent_to), "replaced, and not out");
+                self.is_excused = false;
+            }
+            _ => {}
+        }
         let (Order::Take(name) | Order::Shut(name) | Order::Give(name)) = order else { return };
         let seen = self.seen.iter().find(|one| one.place == *name).expect("it was looked at");
         let place = self.places.iter_mut().find(|place| place.name == *name).expect("a place");
@@ -192,10 +215,13 @@ impl World {
     }
 
     /// One errand to its end; `None` if the agent died in the middle.
-    fn errand(&mut self, goal: Goal, in_haste: bool) -> Option<Result<(), Failed>> {
-        let ask = Ask { goal, in_haste, waits: true, taken: self.kept.clone() };
+    fn errand(&mut self, goal: Goal, haste: Haste) -> Option<Result<(), Failed>> {
+        let (in_haste, for_good) = (haste != Haste::None, haste == Haste::End);
+        let ask = Ask { goal, in_haste, for_good, waits: true, taken: self.kept.clone() };
         let began = self.now;
-        let (mut machine, mut effects) = Machine::begin(ask, self.rules.clone());
+        let excuses = self.rules.excuses && (!in_haste || for_good);
+        let rules = Rules { excuses, ..self.rules.clone() };
+        let (mut machine, mut effects) = Machine::begin(ask, rules);
         for _ in 0..STEPS_MAX {
             let mut event = None;
             for effect in effects {
@@ -226,9 +252,9 @@ impl World {
     }
 
     /// The same again, by an agent that is started anew, until one lives to see the end.
-    fn until_over(&mut self, goal: Goal, in_haste: bool) -> Result<(), Failed> {
+    fn until_over(&mut self, goal: Goal, haste: Haste) -> Result<(), Failed> {
         loop {
-            if let Some(ended) = self.errand(goal, in_haste) {
+            if let Some(ended) = self.errand(goal, haste) {
                 return ended;
             }
         }
@@ -250,9 +276,17 @@ impl World {
 fn live(seed: u64) -> u64 {
     let mut world = World::new(seed);
     for _ in 0..1 + world.random.below(3) {
-        let in_haste = world.random.one_of(4);
-        match world.until_over(Goal::Out, in_haste) {
-            Ok(()) => world.check_out(),
+        let haste = if world.random.one_of(4) { Haste::Boot } else { Haste::None };
+        match world.until_over(Goal::Out, haste) {
+            Ok(()) => {
+                world.check_out();
+                let knows = world.rules.excuses && haste == Haste::None && !world.kept.is_empty();
+                assert!(world.is_excused || !knows, "nobody knows that it is missing");
+                if world.random.one_of(4) && world.until_over(Goal::Out, Haste::End).is_ok() {
+                    world.check_out();
+                    assert!(!world.is_excused, "it ends, and nobody would replace it");
+                }
+            }
             Err(failed) => assert!(
                 failed.kind != FailedKind::Unwell && !failed.reason.is_empty(),
                 "{failed:?} on the way out"
@@ -260,12 +294,13 @@ fn live(seed: u64) -> u64 {
         }
         // Faults end at last, so nothing is left behind.
         let faults = world.faults;
-        if world.until_over(Goal::In, false).is_err() {
+        if world.until_over(Goal::In, Haste::None).is_err() {
             world.faults = 0;
-            world.until_over(Goal::In, false).expect("without faults it comes back");
+            world.until_over(Goal::In, Haste::None).expect("without faults it comes back");
         }
         world.faults = faults;
         assert!(world.kept.is_empty(), "it is back, and the record says that it is not");
+        assert!(!world.is_excused, "it is back, and the group does not know");
         for place in &world.places {
             let is_well = place.stand == Stand::Serving;
             assert!(is_well != place.is_foreign, "after coming back: {place:?}");
@@ -297,7 +332,7 @@ fn a_host_that_is_needed_stays() {
     for place in &mut world.places {
         (place.is_foreign, place.stand, place.others_healthy) = (false, Stand::Serving, 0);
     }
-    let failed = world.until_over(Goal::Out, false).expect_err("nobody else is well");
+    let failed = world.until_over(Goal::Out, Haste::None).expect_err("nobody else is well");
     assert_eq!(failed.kind, FailedKind::Needed);
     assert!(failed.reason.contains("0 other healthy of the 1"), "{}", failed.reason);
     assert!(world.places.iter().all(|place| place.stand == Stand::Serving));
@@ -305,8 +340,8 @@ fn a_host_that_is_needed_stays() {
     for place in &mut world.places {
         place.stand = Stand::Sick("503".to_owned());
     }
-    world.until_over(Goal::Out, false).expect("it takes nothing away");
-    world.until_over(Goal::In, false).expect("and is not waited for");
+    world.until_over(Goal::Out, Haste::None).expect("it takes nothing away");
+    world.until_over(Goal::In, Haste::None).expect("and is not waited for");
 }
 
 /// A place that is found unwell where it was well before fails the way back with the balancer's own
@@ -320,7 +355,7 @@ fn a_version_that_the_balancer_finds_unwell() {
     world.places[0].is_foreign = false;
     world.places[0].stand = Stand::Sick("Target.ResponseCodeMismatch: 503".to_owned());
     world.kept = vec![Taken { place: name, was_well }];
-    let failed = world.until_over(Goal::In, false).expect_err("it is sick");
+    let failed = world.until_over(Goal::In, Haste::None).expect_err("it is sick");
     assert_eq!(failed.kind, FailedKind::Unwell);
     assert!(failed.reason.contains("ResponseCodeMismatch"), "{}", failed.reason);
     assert!(!world.kept.is_empty(), "it is not back");
@@ -330,7 +365,8 @@ fn a_version_that_the_balancer_finds_unwell() {
 #[test]
 fn nothing_is_taken_that_is_not_written_down() {
     let rules = World::new(3).rules;
-    let ask = Ask { goal: Goal::Out, in_haste: true, waits: true, taken: Vec::new() };
+    let (in_haste, for_good, waits) = (true, false, true);
+    let ask = Ask { goal: Goal::Out, in_haste, for_good, waits, taken: Vec::new() };
     let (mut machine, _) = Machine::begin(ask, rules);
     let seen = Seen {
         place: "web/n1".to_owned(),

@@ -54,7 +54,7 @@ pub(crate) fn judge(action: &str, answer: &Answer) -> Verdict {
     let is_late = ["Signature expired", "Signature not yet current", "not yet valid"]
         .iter()
         .any(|words| message.contains(words));
-    if is(&THROTTLED) || status == 429 {
+    if is_throttled(&code) || status == 429 {
         Verdict::Throttled(refused())
     } else if status >= 500 {
         Verdict::Broken(refused())
@@ -80,6 +80,11 @@ fn missing_action(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("not authorized to perform: ")?;
     let end = rest.find(|letter: char| letter.is_whitespace()).unwrap_or(rest.len());
     Some(rest[..end].trim_end_matches(['.', ',']))
+}
+
+/// Whether AWS is only out of breath when it says this; older services say it with the status 400.
+pub(crate) fn is_throttled(code: &str) -> bool {
+    THROTTLED.contains(&code)
 }
 
 /// AWS's own words.

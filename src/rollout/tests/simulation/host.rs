@@ -217,6 +217,8 @@ impl Host {
         let index = |port: u16| usize::from(port != PORTS[0]);
         match order {
             Move::Join(port) => self.front.is_in[index(port)] = true,
+            // The definition stays as it is.
+            Move::LeaveAllBut(ports) => assert_eq!(ports.map(index).iter().sum::<usize>(), 1),
             Move::Leave { port, .. } => {
                 let (own, other) = (index(port), 1 - index(port));
                 let lives = self.sides[own].is_live && self.front.is_in[own];
