@@ -12,6 +12,7 @@ mod fence;
 mod local;
 mod migration;
 mod records;
+mod system;
 mod task;
 mod words;
 
@@ -25,17 +26,18 @@ use rollout::LedgerError;
 use rollout::fleet::Group;
 use rollout::fleet::limits::LOOK_IDLE_MS;
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify, OnceCell};
 use tokio::time::timeout;
 
 pub use counted::Counted;
-pub use fence::Before;
+pub use fence::{Before, fence};
 pub use local::{Over, local, why_not};
 pub use migration::End;
 pub use records::RecordError;
 pub use rollout::fleet::Local;
+pub use system::local as local_system;
 pub use task::run;
 
 /// Until the metadata service is asked again who this host is.
@@ -72,10 +74,10 @@ pub struct Fleet {
     left: Notify,
     /// What this host says of itself is written by one at a time.
     saying: Mutex<()>,
-}
-
     /// Keys of hosts' records that cannot be read, of which the log knows.
     unread: RefCell<BTreeSet<String>>,
+}
+
 impl Fleet {
     /// The host's part, if ledger and group are both known. Asks nobody yet.
     #[must_use]
@@ -102,9 +104,9 @@ impl Fleet {
             bell: Notify::new(),
             left: Notify::new(),
             saying: Mutex::new(()),
+            unread: RefCell::default(),
         })
     }
-            unread: RefCell::default(),
 
     /// The group.
     #[must_use]

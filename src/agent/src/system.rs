@@ -67,6 +67,7 @@ pub struct Asked {
 enum Input {
     Event(Box<Event>),
     Request(Box<Request>, oneshot::Sender<Admission>),
+    Cancel(String, oneshot::Sender<Admission>),
     Planned(Ticket, Result<Planned, Failure>),
     Brought(Ticket, Result<closures::Brought, Failure>),
 }
@@ -163,6 +164,21 @@ impl System {
     /// # Errors
     /// It makes no sense on this host.
     pub async fn begin(&self, id: String, asked: Asked) -> Result<Reader, Error> {
+        let (to, admission) = self.ask(id, asked).await?;
+        match admission {
+            Admission::Began(id) | Admission::Waits(id) | Admission::Joins(id) => {
+                Ok(self.tools.boards.reader(&id))
+            }
+            Admission::Over(outcome) => Ok(self.over(&to, &outcome)),
+            Admission::Done => Err(gone()),
+        }
+    }
+
+    /// Asks for a swap under this id: where it goes, and what comes of that.
+    ///
+    /// # Errors
+    /// It makes no sense on this host.
+    pub async fn ask(&self, id: String, asked: Asked) -> Result<(Release, Admission), Error> {
         let refused = |reason: String| Error::Refused { name: SYSTEM.to_owned(), reason };
         if !self.is_host {
             return Err(refused(
@@ -188,17 +204,45 @@ impl System {
         };
         let (reply, answer) = oneshot::channel();
         let sent = self.inbox.send(Input::Request(Box::new(request), reply)).await;
-        let gone = || Error::Failed {
-            name: SYSTEM.to_owned(),
-            reason: "the task of the system is gone: report this with the agent's log".to_owned(),
-        };
         sent.map_err(|_| gone())?;
-        match answer.await.map_err(|_| gone())? {
-            Admission::Began(id) | Admission::Waits(id) | Admission::Joins(id) => {
-                Ok(self.tools.boards.reader(&id))
-            }
-            Admission::Over(outcome) => Ok(self.over(&to, &outcome)),
-            Admission::Done => Err(gone()),
+        Ok((to, answer.await.map_err(|_| gone())?))
+    }
+
+    /// Takes the swap under way back, as long as the host is what it was.
+    ///
+    /// # Errors
+    /// A fault of ours.
+    pub async fn cancel(&self, reason: String) -> Result<Admission, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Input::Cancel(reason, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// Whether this host has a system that can be swapped at all: it is no folder that an agent is
+    /// tried out in.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        self.is_host
+    }
+
+    /// Whether this host can become the system at `path`, which is here.
+    ///
+    /// # Errors
+    /// It cannot: it is no system, there is no room, or no loader that counts its tries.
+    pub async fn can_become(&self, path: &str) -> Result<(), Failure> {
+        let (ground, path) = (self.ground.clone(), path.to_owned());
+        let inspect = tokio::task::spawn_blocking(move || ground.inspect(&path, &[]));
+        let inspected = inspect.await.unwrap_or_else(|error| {
+            let reason = format!("a thread for the boot partition: {error}");
+            Err(Failure { fault: rollout::Fault::Host, reason, cure: Vec::new() })
+        })?;
+        match (inspected.needs_reboot, inspected.no_slots) {
+            (Some(why), Some(no_slots)) => Err(Failure {
+                fault: rollout::Fault::Host,
+                reason: format!("it takes a reboot ({why}), and {no_slots}"),
+                cure: vec!["`rollinit swap system PATH --reboot never --force` there".to_owned()],
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -236,6 +280,7 @@ impl Task {
             let Some(input) = input else { return };
             self.take(input).await;
             self.tend();
+            self.system.tools.moved.notify_one();
         }
     }
 
@@ -251,6 +296,14 @@ impl Task {
                 }
                 self.event(Event::Request(*request)).await;
             }
+            Input::Cancel(reason, reply) => {
+                self.requests += 1;
+                self.waiting.push((self.requests, reply));
+                self.event(Event::Cancel { number: self.requests, reason }).await;
+            }
+            // What comes of a swap that was called back in the meantime is let go of at once.
+            Input::Planned(ticket, _) | Input::Brought(ticket, _)
+                if !self.system.look(|machine| machine.awaits(ticket)) => {}
             Input::Planned(ticket, planned) => {
                 let answer = planned.map(|planned| {
                     let (text, is_here) = (planned.text(), planned.missing() == 0);
@@ -369,6 +422,14 @@ impl System {
             let _ = self.inbox.send(Input::Event(Box::new(Event::Health(waits_for)))).await;
         };
         self.tools.supervisor.watch_services(tell).await;
+    }
+}
+
+/// The system's task does not answer.
+fn gone() -> Error {
+    Error::Failed {
+        name: SYSTEM.to_owned(),
+        reason: "the task of the system is gone: report this with the agent's log".to_owned(),
     }
 }
 

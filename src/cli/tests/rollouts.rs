@@ -22,6 +22,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const HOUR_MS: u64 = 3_600_000;
 const OLD: &str = "/nix/store/3k0vcxfb5m7zlqnydpxg6kxcajx5cwz1-storefront-1.9.2";
 const NEW: &str = "/nix/store/9q1cxfb5m7zlqnydpxg6kxcajx5cwz0w-storefront-1.9.3";
+const SYSTEM_1: &str = "/nix/store/5d1cxfb5m7zlqnydpxg6kxcajx5cwz0w-rollinit-system-web-1";
+const SYSTEM_2: &str = "/nix/store/6f1cxfb5m7zlqnydpxg6kxcajx5cwz0w-rollinit-system-web-2";
 const HOSTS: [&str; 3] = ["i-0aaaaaaaaaaaaaaa1", "i-0bbbbbbbbbbbbbbb2", "i-0ccccccccccccccc3"];
 
 /// So many hours and a half ago, by the wall clock.
@@ -307,7 +309,6 @@ fn what_is_refused() {
         ("error-rollout-no-path", 5, vec!["rollout", "start", "web", "storefront-2"]),
         ("error-rollout-no-app", 5, vec!["rollout", "start", "wbe", NEW]),
         ("error-rollout-no-group", 5, vec!["rollout", "start", "web", NEW, "--group", "pord"]),
-        ("error-rollout-system", 12, vec!["rollout", "start", "system", NEW, "--new-group"]),
         ("error-rollout-none", 5, vec!["rollout", "abort", "web"]),
         ("error-rollout-status", 5, vec!["rollout", "status", "--group", "pord"]),
         ("error-rollout-promote", 5, vec!["rollout", "promote", "staging", "prod"]),
@@ -330,6 +331,43 @@ fn what_is_refused() {
     let away = stage.run(&["rollout", "status", "--ledger", "etcd://127.0.0.1:1"]);
     assert_eq!(away.code, 3, "{away:?}");
     assert!(away.error.contains("etcd http://127.0.0.1:1"), "{away:?}");
+}
+
+/// The hosts' own system is rolled like an app, and is not spoken of before.
+#[test]
+fn the_hosts_own_system() {
+    let stage = Stage::new();
+    stage.put_group("prod", &blessed());
+    let says = |host: &str, word: AppWord, text: &str| {
+        let text = text.to_owned();
+        let system = AppStatus { path: Some(SYSTEM_1.to_owned()), word, text };
+        let (path, word, text) = (Some(OLD.to_owned()), AppWord::Serves, String::new());
+        let apps =
+            [("system".to_owned(), system), ("web".to_owned(), AppStatus { path, word, text })];
+        let (host, wall_ms) = (host.to_owned(), just_now());
+        let status =
+            Status { format: 1, host, beat: 1, wall_ms, apps: apps.into(), ..Status::default() };
+        let key = keys::host("prod", &status.host).unwrap();
+        stage.put(&key, &serde_json::to_vec(&status).unwrap());
+    };
+    HOSTS.iter().for_each(|host| says(host, AppWord::Serves, ""));
+    let quiet = stage.run(&["rollout", "status"]);
+    assert!(!quiet.out.contains("system"), "{quiet:?}");
+    assert!(stage.run(&["rollout", "status", "system"]).out.contains("system: NOTHING"));
+    let begun = stage.run(&["rollout", "start", "system", SYSTEM_2]);
+    assert_eq!(begun.code, 0, "{begun:?}");
+    let mut group = stage.group("prod");
+    let track = group.apps.get_mut("system").unwrap();
+    assert_eq!(track.rollout.as_ref().unwrap().to.path, SYSTEM_2);
+    track.rollout = Some(rolling("R2", SYSTEM_2));
+    let (app, path, rollout) = ("system".to_owned(), SYSTEM_2.to_owned(), "R2".to_owned());
+    group.take_slot(Holder { app, path, rollout, ..slot(HOSTS[0]) }, 3).unwrap();
+    stage.put_group("prod", &group);
+    says(HOSTS[0], AppWord::Swaps, "reboots");
+    says(HOSTS[1], AppWord::Waits, &format!("waits for a slot: 1 of 1 out: {}", HOSTS[0]));
+    says(HOSTS[2], AppWord::Refused, "it takes a reboot (another kernel), and no loader counts");
+    let ended = stage.run(&["rollout", "status", "system"]);
+    stage.screen("rollout-system", 80, &settled(&ended.out));
 }
 
 /// On a host of a group its agent says which ledger and which group.
@@ -517,6 +555,34 @@ fn waiting() {
     }
 }
 
+/// Ctrl-C stops the watching and says how to go on; the rollout is not told.
+#[test]
+fn waiting_is_left() {
+    for is_json in [false, true] {
+        let stage = Stage::new();
+        stage.at_rest("prod");
+        let mut words = vec!["rollout", "start", "web", NEW, "--wait"];
+        words.extend(is_json.then_some("--json"));
+        let mut command = stage.command(&words);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        // The last host of the first screen: from here on it watches.
+        lines.by_ref().find(|line| line.contains(HOSTS[2])).unwrap();
+        // The shell's own kill: not every machine has the program.
+        let interrupt = format!("kill -INT {}", child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &interrupt]).status().unwrap().success());
+        let last = lines.last().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(14), "{last}");
+        let id = stage.group("prod").apps["web"].rollout.clone().expect("it goes on").id;
+        if is_json {
+            assert_eq!(last, format!("{{\"detached\":\"{id}\"}}"));
+        } else {
+            let way = "Watch it: rollinit rollout status --watch";
+            assert_eq!(last, format!("rollinit: detached, rollout {id} goes on.  {way}"));
+        }
+    }
+}
+
 /// Where lines are only appended there is one for each change; a ledger that is away is waited for.
 #[test]
 fn watching_from_a_pipe() {
@@ -555,34 +621,6 @@ fn each_error_is_in_the_page() {
         include_str!("../src/rollout/locks.rs"),
         include_str!("../src/rollout/paths.rs"),
         include_str!("../src/rollout/start.rs"),
-/// Ctrl-C stops the watching and says how to go on; the rollout is not told.
-#[test]
-fn waiting_is_left() {
-    for is_json in [false, true] {
-        let stage = Stage::new();
-        stage.at_rest("prod");
-        let mut words = vec!["rollout", "start", "web", NEW, "--wait"];
-        words.extend(is_json.then_some("--json"));
-        let mut command = stage.command(&words);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        // The last host of the first screen: from here on it watches.
-        lines.by_ref().find(|line| line.contains(HOSTS[2])).unwrap();
-        // The shell's own kill: not every machine has the program.
-        let interrupt = format!("kill -INT {}", child.id());
-        assert!(Command::new("/bin/sh").args(["-c", &interrupt]).status().unwrap().success());
-        let last = lines.last().unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(14), "{last}");
-        let id = stage.group("prod").apps["web"].rollout.clone().expect("it goes on").id;
-        if is_json {
-            assert_eq!(last, format!("{{\"detached\":\"{id}\"}}"));
-        } else {
-            let way = "Watch it: rollinit rollout status --watch";
-            assert_eq!(last, format!("rollinit: detached, rollout {id} goes on.  {way}"));
-        }
-    }
-}
-
         include_str!("../src/rollout/view.rs"),
         include_str!("../src/rollout/watch.rs"),
         include_str!("../../userdata/src/lib.rs"),
@@ -598,7 +636,6 @@ fn waiting_is_left() {
         " has nothing of a group called ",
         " has an app called ",
         " has nothing blessed that ",
-        "the hosts' own system is no app that a group rolls",
         "the group knows no path of ",
         " that is called or begins with ",
         " may mean more than one path of ",

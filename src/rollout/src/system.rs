@@ -38,6 +38,10 @@
 //!
 //! *One at a time.* A request for the path under way joins; another one is refused until then.
 //!
+//! *Called back* by whoever wanted it a swap is refused as long as the host is what it was: at once
+//! before its entry is written, and with that entry taken away again after it. The last question
+//! is asked by the agent, right before the reboot or the activation; from then on it goes on.
+//!
 //! *Crashes.* Entering a state writes it to disk before what follows from it, and resuming begins
 //! what follows again, so each effect bears to be carried out twice. Between the entry's last sync
 //! and the record the power may go: then the loader tries a generation of which the record says
@@ -197,6 +201,13 @@ pub enum Event {
     },
     /// Whether the host has come up: none, or what is still waited for.
     Health(Option<String>),
+    /// The swap under way is not wanted any more.
+    Cancel {
+        /// The number of the request, given back in [`Effect::Answer`].
+        number: u64,
+        /// Who wants that, and why.
+        reason: String,
+    },
     /// Time passed: at [`Machine::wake_ns`] at the latest.
     Tick,
 }

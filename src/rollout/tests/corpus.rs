@@ -144,8 +144,10 @@ fn go_on(group: Option<Group>, members: Vec<Status>) {
     let local = Local {
         app: "web".to_owned(),
         path: Some("/nix/store/a".to_owned()),
+        serves: true,
         swap: LocalSwap::None,
         barred: Vec::new(),
+        says: String::new(),
     };
     member.step(at(1), Event::Local(local));
     let group = group.map(|group| (group, Token("1".to_owned())));

@@ -14,7 +14,7 @@ mod world;
 
 use random::Random;
 use rollout::fleet::limits::SILENT_MS;
-use rollout::fleet::{AppWord, Group, How, Portion};
+use rollout::fleet::{AppWord, Group, How, Portion, SYSTEM};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{CANNOT, Trouble, World};
 
@@ -213,12 +213,67 @@ fn a_new_host_installs_what_is_blessed() {
     world.run_until(|world| world.out() == 1);
     world.pause();
     let new = world.add_host();
+    world.run_until(|world| world.systems()[new].as_deref() == Some("good-sys-0"));
+    assert_eq!(world.paths()[new], None, "its system comes first, and reboots it");
     world.run(120);
     assert_eq!(world.paths()[new].as_deref(), Some("good-0"));
+    assert_eq!((world.swaps("good-0"), world.swaps("good-sys-0")), (0, 0), "without a slot");
     world.resume();
     world.run(600);
     assert_eq!(world.track().blessed.as_ref().map(|version| version.path.as_str()), Some("good-1"));
     assert_eq!(world.paths()[new].as_deref(), Some("good-1"), "then it takes its turn");
+}
+
+/// The hosts' own system goes over them like an app: one after the other, each over a reboot that
+/// takes so long that the others take it for silent. Its slot waits for it: nobody declares it dead,
+/// nobody else begins, and an app's rollout that comes in between shares the slots.
+#[test]
+fn a_system_goes_over_hosts_that_reboot() {
+    let mut world = World::new(Random::new(11), 4, Portion::Hosts(1), Trouble::None);
+    world.reboots_take(3 * SILENT_MS / 1_000);
+    world.roll("good-sys-1", false);
+    world.run_until(World::reboots);
+    world.roll("good-1", false);
+    world.run(SILENT_MS / 1_000);
+    assert!(world.reboots() && world.group().holders.len() == 1, "its slot waits for it");
+    assert_eq!(world.swaps("good-1") + world.swaps("good-sys-1"), 1, "and nobody else is out");
+    world.reboots_take(60);
+    world.run(3_000);
+    for (app, path) in [("web", "good-1"), (SYSTEM, "good-sys-1")] {
+        let track = world.track_of(app);
+        assert_eq!(track.blessed.as_ref().map(|version| version.path.as_str()), Some(path));
+        assert_eq!(world.swaps(path), 4, "each host once");
+    }
+    assert_eq!(world.most_out(), 1);
+}
+
+/// A bad system reaches as many hosts as may be out, which fall back; and nobody is rebooted for it
+/// again without force.
+#[test]
+fn a_bad_system_stops_at_the_first_hosts() {
+    for allowed in [1, 2] {
+        let mut world = World::new(Random::new(12), 6, Portion::Hosts(allowed), Trouble::None);
+        world.roll("bad-sys-1", false);
+        world.run(900);
+        let last = world.track_of(SYSTEM).last.clone().expect("it ended");
+        assert!(matches!(last.how, How::Failed(_)), "{last:?}");
+        assert_eq!(world.swaps("bad-sys-1"), u64::from(allowed));
+        assert!(world.systems().iter().all(|path| path.as_deref() == Some("good-sys-0")));
+        assert!(!world.roll("bad-sys-1", false));
+    }
+}
+
+/// A host that reboots when its rollout is ended goes on, and keeps what it then runs; those after
+/// it stay.
+#[test]
+fn an_aborted_system_turns_back_nobody_who_reboots() {
+    let mut world = World::new(Random::new(13), 3, Portion::Hosts(1), Trouble::None);
+    world.roll("good-sys-1", false);
+    world.run_until(World::reboots);
+    world.abort_of(SYSTEM);
+    world.run(600);
+    let new = world.systems().iter().filter(|path| path.as_deref() == Some("good-sys-1")).count();
+    assert_eq!((new, world.swaps("good-sys-1"), world.group().holders.len()), (1, 1, 0));
 }
 
 /// The check above must be able to fail: with a ledger that does not compare, too many are out.

@@ -48,6 +48,8 @@ struct Host {
     notice: Option<Notice>,
     /// The disk refuses records.
     full: bool,
+    /// Somebody else says that this host may not go on.
+    fenced: bool,
     /// It lost its power at the effect after so many.
     cut_in: Option<u32>,
 }
@@ -75,6 +77,7 @@ impl Host {
             answers: Vec::new(),
             notice: None,
             full: false,
+            fenced: false,
             cut_in: None,
         };
         host.boot();
@@ -242,9 +245,15 @@ impl Host {
             Effect::Activate { ticket, path } if path.contains("broken") => {
                 self.fail(ticket, Fault::Release, "tmpfiles: line 3");
             }
+            Effect::Activate { ticket, .. } if self.fenced && !self.goes_back() => {
+                self.fail(ticket, Fault::Fence, "its slot is gone");
+            }
             Effect::Activate { ticket, path } => {
                 self.active = Some(path);
                 self.tell(done(ticket, Answer::Text("activated".into())));
+            }
+            Effect::Reboot { ticket } if self.fenced && self.trial.is_none() => {
+                self.fail(ticket, Fault::Fence, "its slot is gone");
             }
             Effect::Reboot { .. } => self.boot(),
             Effect::Bless { ticket, entry } => {
@@ -267,6 +276,24 @@ impl Host {
                 self.tell(done(ticket, Answer::Done));
             }
         }
+    }
+
+    /// The swap under way is being taken back, which is asked of nobody.
+    fn goes_back(&self) -> bool {
+        self.machine().record().swap.as_ref().is_some_and(|swap| swap.back.is_some())
+    }
+
+    /// Carries out everything before an effect.
+    fn turn_until(&mut self, is_it: impl Fn(&Effect) -> bool) {
+        while !self.work.front().is_some_and(&is_it) {
+            assert!(self.turn(), "it never comes");
+        }
+    }
+
+    fn cancel(&mut self) -> &Admission {
+        self.tell(Event::Cancel { number: 7, reason: "nobody wants it".to_owned() });
+        self.settle();
+        self.answers.last().unwrap()
     }
 
     fn fail(&mut self, ticket: Ticket, fault: Fault, reason: &str) {
@@ -578,6 +605,65 @@ fn a_record_that_cannot_be_written() {
     host.come_up();
     host.is_sound();
     assert_eq!(host.runs(), "two");
+}
+
+/// A swap that nobody wants any more ends as refused, wherever it is before the reboot, and leaves
+/// nothing; the host then takes another one. What is on its way goes on.
+#[test]
+fn what_is_called_back_leaves_nothing() {
+    let is_early: [fn(&Effect) -> bool; 4] = [
+        |effect| matches!(effect, Effect::Plan { .. }),
+        |effect| matches!(effect, Effect::Fetch { .. }),
+        |effect| matches!(effect, Effect::Inspect { .. }),
+        |effect| matches!(effect, Effect::Write { .. }),
+    ];
+    for is_there in is_early {
+        let mut host = host();
+        host.ask("two");
+        host.turn_until(is_there);
+        assert_eq!(*host.cancel(), Admission::Done);
+        host.come_up();
+        host.is_sound();
+        assert_eq!((host.runs(), host.boots, host.entries.len()), ("one", 1, 1));
+        assert_eq!(host.outcomes(), [OutcomeKind::Refused]);
+        host.ask("two");
+        host.come_up();
+        host.is_sound();
+        assert_eq!((host.runs(), host.outcomes().len()), ("two", 2), "it is not barred");
+    }
+    let mut host = host();
+    host.ask("two");
+    host.turn_until(|effect| matches!(effect, Effect::Reboot { .. }));
+    let reboot = host.work.pop_front().unwrap();
+    assert!(matches!(host.cancel(), Admission::Over(_)), "too late");
+    host.work.push_front(reboot);
+    host.come_up();
+    host.is_sound();
+    assert_eq!(host.outcomes(), [OutcomeKind::Committed]);
+    assert!(matches!(host.cancel(), Admission::Over(_)), "there is none");
+}
+
+/// A host that may not go on stays what it was, and its entry goes; also when the power goes in the
+/// middle of that.
+#[test]
+fn a_fence_before_the_last_step_turns_back() {
+    for path in ["two", "live"] {
+        for cut_in in 0..40 {
+            let mut host = host();
+            host.fenced = true;
+            host.cut_in = (cut_in > 0).then_some(cut_in);
+            host.ask(path);
+            host.settle();
+            host.cut_in = None;
+            host.come_up();
+            host.is_sound();
+            // A power cut boots what is written already: that is the same as a reboot.
+            if cut_in == 0 {
+                assert_eq!((host.runs(), host.entries.len(), host.boots), ("one", 1, 1), "{path}");
+                assert_eq!(host.outcomes(), [OutcomeKind::Refused]);
+            }
+        }
+    }
 }
 
 /// Thousands of orders: swaps of all kinds, with the agent killed or the power cut at any effect.

@@ -1,35 +1,43 @@
 //! What the host's fleet wants of its apps.
 
-use super::{Admission, Agent, App, Asked, Error, Kind, Rc};
-use crate::fleet::{Local, Over, local, why_not};
+use super::{Admission, Agent, App, Asked, Error, Kind, Rc, SYSTEM, system};
+use crate::fleet::{Local, Over, local, local_system, why_not};
 use rollout::fleet::Stop;
 
 impl Agent {
-    /// How each app stands. `slot` names the app and the swap that this host's slot goes with,
-    /// `over` what came of requests that never became swaps.
+    /// How each app stands, and the system. `slot` names the app and the swap that this host's slot
+    /// goes with, `over` what came of requests that never became swaps, `settling` what keeps the
+    /// host out after a swap of the system.
     pub(crate) fn locals(
         &self,
         slot: Option<(&str, &str)>,
         over: impl Fn(&str) -> Option<Over>,
+        settling: Option<&str>,
     ) -> Vec<Local> {
+        let slot_of = |app: &str| slot.filter(|(name, _)| *name == app).map(|(_, id)| id);
         let tell = |app: &Rc<App>| {
-            let slot = slot.filter(|(name, _)| *name == app.name).map(|(_, id)| id);
-            app.look(|machine| local(machine, slot, over(&app.name).as_ref()))
+            let (slot, over) = (slot_of(&app.name), over(&app.name));
+            app.look(|machine| local(machine, slot, over.as_ref(), app.has_program()))
         };
-        self.all().iter().map(tell).collect()
+        let mut locals: Vec<Local> = self.all().iter().map(tell).collect();
+        if self.system.is_host() {
+            let (slot, over) = (slot_of(SYSTEM), over(SYSTEM));
+            locals.push(
+                self.system.look(|machine| local_system(machine, slot, over.as_ref(), settling)),
+            );
+        }
+        locals
     }
 
     /// Begins a swap of the fleet's under its id, or goes on with it; what came of that, if it is
     /// over already and no journal will tell.
     pub(crate) async fn roll(&self, app: &str, path: &str, id: &str, force: bool) -> Option<Over> {
         let over = |stop: Stop| Some(Over { id: id.to_owned(), stop });
-        let kind = Kind::Swap(path.to_owned());
-        let asked = Asked { kind, test_within_ms: None, dry_run: false, force };
-        match self.ask(app, asked, id.to_owned()).await {
-            Ok((_, _, Admission::Began(began) | Admission::Waits(began))) if began == id => None,
+        match self.asked_by_fleet(app, path, id, force).await {
+            Ok(Admission::Began(began) | Admission::Waits(began)) if began == id => None,
             // Somebody swaps to the same path by hand: what comes of that is seen on the app.
-            Ok((_, _, Admission::Joins(joined))) if joined == id => None,
-            Ok((_, _, Admission::Over(outcome))) => match outcome.kind {
+            Ok(Admission::Joins(joined)) if joined == id => None,
+            Ok(Admission::Over(outcome)) => match outcome.kind {
                 rollout::OutcomeKind::NothingToDo => over(Stop::Committed),
                 _ => {
                     let reason = why_not(&outcome);
@@ -45,8 +53,41 @@ impl Agent {
         }
     }
 
+    async fn asked_by_fleet(
+        &self,
+        app: &str,
+        path: &str,
+        id: &str,
+        force: bool,
+    ) -> Result<Admission, Error> {
+        let (id, path) = (id.to_owned(), path.to_owned());
+        if app == SYSTEM {
+            let (is_rollback, dry_run, reboot) = (false, false, system::Reboot::Auto);
+            let asked = system::Asked { path, is_rollback, dry_run, force, reboot };
+            return self.system.ask(id, asked).await.map(|(_, admission)| admission);
+        }
+        let asked = Asked { kind: Kind::Swap(path), test_within_ms: None, dry_run: false, force };
+        self.ask(app, asked, id).await.map(|(_, _, admission)| admission)
+    }
+
+    /// Whether this host can become the system at `path`, which is here.
+    ///
+    /// # Errors
+    /// It cannot, and why.
+    pub(crate) async fn can_become(&self, path: &str) -> Result<(), String> {
+        self.system.can_become(path).await.map_err(|failure| failure.reason)
+    }
+
     /// Turns the swap of this id back, if it can still be had without harm.
     pub(crate) async fn turn_back(&self, app: &str, id: &str, why: &str) {
+        if app == SYSTEM {
+            let is_it = |swap: &rollout::system::Swap| swap.id == id;
+            if self.system.look(|machine| machine.record().swap.as_ref().is_some_and(is_it)) {
+                let answer = self.system.cancel(why.to_owned()).await;
+                tracing::info!("{SYSTEM}: swap {id} is called back ({why}): {answer:?}");
+            }
+            return;
+        }
         let Ok(app) = self.known(app) else { return };
         let is_it = app.look(|machine| machine.current().is_some_and(|swap| swap.id == id));
         if is_it {

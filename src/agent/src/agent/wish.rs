@@ -19,6 +19,23 @@ impl Agent {
         self.begin(app, Asked { kind, test_within_ms: None, dry_run: false, force }).await
     }
 
+    /// Whether this host's system is not what its image brought, or is about to be another one.
+    pub(crate) fn has_swapped_system(&self) -> bool {
+        self.system.look(|machine| {
+            let record = machine.record();
+            record.swap.is_some() || !record.history.is_empty()
+        })
+    }
+
+    /// Whether the system's swap of this id went well.
+    pub(crate) fn has_committed_system(&self, id: &str) -> bool {
+        self.system.look(|machine| {
+            let past = machine.record().history.iter().rev().find(|past| past.id == id);
+            let outcome = past.and_then(|past| past.outcome.as_ref());
+            outcome.is_some_and(|outcome| outcome.kind == rollout::OutcomeKind::Committed)
+        })
+    }
+
     /// Whether this path failed on this host, so that it is not tried again without force.
     pub(crate) fn has_failed(&self, app: &str, path: &str) -> bool {
         let failed = |app: &App| {

@@ -15,18 +15,17 @@
 use super::work::{failed, post};
 use super::{App, Tools, balanced, ports};
 use crate::convert;
-use crate::fleet::{Before, End};
+use crate::fleet::{Before, End, fence};
 use crate::supervisor::Run;
 use control::agent::Step;
 use control::client::{CallError, Client};
 use control::types::AppView;
-use rollout::fleet::SwapId;
 use rollout::ports::Verb;
 use rollout::{Answer, Failure, Fault, SwapPhase};
 
 /// The migration of a swap.
 pub async fn migrate(tools: &Tools, app: &App, run: &Run) -> Result<Answer, Failure> {
-    fence(tools, app, &run.swap, Before::Users).await?;
+    fence(tools, &app.name, &run.swap, Before::Users).await?;
     let Some(fleet) = tools.fleet() else { return task(tools, app, run).await };
     let force = app.look(|machine| machine.record().swap.as_ref().is_some_and(|swap| swap.force));
     let say = |words: &str| post(tools, app, Step::Migrate, words);
@@ -56,7 +55,7 @@ pub async fn prepare(
     swap: &str,
     closure: &str,
 ) -> Result<Answer, Failure> {
-    fence(tools, app, swap, Before::Users).await?;
+    fence(tools, &app.name, swap, Before::Users).await?;
     balanced::before_prepare(tools, app).await?;
     ports::before(tools, app, swap, Verb::Prepare).await?;
     verb(tools, async |client| client.prepare(&app.name, closure, swap).await).await
@@ -64,7 +63,7 @@ pub async fn prepare(
 
 /// The switch.
 pub async fn admit(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
-    fence(tools, app, swap, Before::Users).await?;
+    fence(tools, &app.name, swap, Before::Users).await?;
     ports::before(tools, app, swap, Verb::Admit).await?;
     let admitted = verb(tools, async |client| client.admit(&app.name, swap).await).await?;
     balanced::after_admit(tools, app).await?;
@@ -75,7 +74,7 @@ pub async fn admit(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failu
 pub async fn retire(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Failure> {
     // One that was told to go before this agent was started is gone.
     if app.phase(swap) != Some(SwapPhase::Retiring) {
-        fence(tools, app, swap, Before::NoReturn).await?;
+        fence(tools, &app.name, swap, Before::NoReturn).await?;
     }
     ports::before(tools, app, swap, Verb::Retire).await?;
     verb(tools, async |client| client.retire(&app.name, swap).await).await
@@ -87,21 +86,6 @@ pub async fn abandon(tools: &Tools, app: &App, swap: &str) -> Result<Answer, Fai
     let abandoned = verb(tools, async |client| client.abandon(&app.name, swap).await).await?;
     balanced::after_abandon(tools, app).await;
     Ok(abandoned)
-}
-
-/// Whether this host may: in a fleet the ledger says so.
-async fn fence(tools: &Tools, app: &App, swap: &str, before: Before) -> Result<(), Failure> {
-    if let Some(fleet) = tools.fleet() {
-        return fleet.may(&app.name, swap, before).await;
-    }
-    match SwapId::of(swap) {
-        SwapId::Slot { .. } => Err(Failure {
-            fault: Fault::Host,
-            reason: format!("swap {swap} goes under a slot of a fleet that this host is not in"),
-            cure: vec!["write ledger and group into [fleet] of agent.toml".to_owned()],
-        }),
-        SwapId::Install | SwapId::Back | SwapId::Hand => Ok(()),
-    }
 }
 
 /// A verb of the supervisor that answers with the app.

@@ -3,18 +3,13 @@
 use super::task::Host;
 use crate::app;
 use crate::fleet::{Fleet, RecordError};
-use control::agent::{OutcomeKind, SYSTEM};
+use control::agent::OutcomeKind;
 use release::{Applied, Wish};
 use rollout::fleet::{Group, How, Refusal, Rollout, Version};
 
 /// Lets the app run that.
 pub async fn apply(host: &Host, app: &str, wish: &Wish) -> Applied {
     match host.tools.fleet() {
-        // All hosts at once is what a group is there to prevent.
-        Some(_) if app == SYSTEM => Applied::Refused {
-            text: format!("{}: a group does not roll the hosts' own system", wish.by),
-            cure: format!("swap it host by host: rollinit swap system {}", wish.path),
-        },
         Some(fleet) => roll(&fleet, app, wish).await,
         None => swap(host, app, wish).await,
     }
@@ -49,6 +44,11 @@ async fn roll(fleet: &Fleet, app: &str, wish: &Wish) -> Applied {
         }
         Err(error) => {
             let text = format!("{} cannot be told to group {name}: {error}", wish.by);
+            Applied::Refused { text, cure: "`rollinit rollout status` tells more".to_owned() }
+        }
+    }
+}
+
 /// Begins it in the group's record, unless the group has seen it before. A host that has just
 /// joined has not: what became of the release since (somebody ended it, or rolled another one by
 /// hand) is not undone for that.
@@ -59,11 +59,6 @@ fn begin(group: &mut Group, app: &str, wish: &Wish, rollout: &Rollout) -> Result
     }
     let supersede = gives_way(group, app, wish);
     group.start(app, rollout.clone(), supersede)
-}
-
-            Applied::Refused { text, cure: "`rollinit rollout status` tells more".to_owned() }
-        }
-    }
 }
 
 /// Whether the rollout that goes on gives way: one of an older release does, as does the document
@@ -114,12 +109,17 @@ async fn swap(host: &Host, app: &str, wish: &Wish) -> Applied {
         }
         OutcomeKind::Refused => Applied::Refused { text, cure },
     }
-    use rollout::fleet::Failed;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rollout::fleet::Failed;
+
+    fn wish(serial: u64) -> Wish {
+        let (path, by) = (format!("/nix/store/x-{serial}"), "the release document".to_owned());
+        Wish { path, serial, id: format!("release-{serial}"), by, expires: None }
+    }
 
     fn rollout(wish: &Wish) -> Rollout {
         Rollout {
@@ -161,11 +161,6 @@ mod tests {
         };
         group.apps.get_mut("web").expect("known").failed.push(failed);
         assert!(matches!(begin(&mut group, &newer), Err(Refusal::Barred { .. })));
-    }
-
-    fn wish(serial: u64) -> Wish {
-        let (path, by) = (format!("/nix/store/x-{serial}"), "the release document".to_owned());
-        Wish { path, serial, id: format!("release-{serial}"), by, expires: None }
     }
 
     /// Older releases give way to newer ones, a person's rollout to nobody.

@@ -1,6 +1,7 @@
 //! Whether a swap may take its next step.
 
 use super::Fleet;
+use crate::app::Tools;
 use rollout::fleet::{Group, SwapId, Track};
 use rollout::{Failure, Fault};
 use std::time::Duration;
@@ -22,6 +23,24 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Between two questions meanwhile.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether the swap of this id may take its next step on this host: in a fleet the ledger says so.
+///
+/// # Errors
+/// As [`Fleet::may`]; or it goes under a slot of a fleet that this host is not in.
+pub async fn fence(tools: &Tools, app: &str, swap: &str, before: Before) -> Result<(), Failure> {
+    if let Some(fleet) = tools.fleet() {
+        return fleet.may(app, swap, before).await;
+    }
+    match SwapId::of(swap) {
+        SwapId::Slot { .. } => Err(Failure {
+            fault: Fault::Host,
+            reason: format!("swap {swap} goes under a slot of a fleet that this host is not in"),
+            cure: vec!["write ledger and group into [fleet] of agent.toml".to_owned()],
+        }),
+        SwapId::Install | SwapId::Back | SwapId::Hand => Ok(()),
+    }
+}
 
 impl Fleet {
     /// Reads the group's record once more: whether the swap of this id may go on. One that goes

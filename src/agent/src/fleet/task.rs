@@ -3,6 +3,7 @@
 //! It is the only one who steps the member. What takes its time (a call of the ledger, a fetch, a
 //! request to an app) runs as a task of its own and answers through one bounded channel.
 
+use super::system::Settling;
 use super::{Fleet, Local, Over, words};
 use crate::agent::Agent;
 use crate::app::{Tools, fetching, now, until};
@@ -12,7 +13,7 @@ use rollout::Cas;
 use rollout::fleet::limits::FORGET_MS;
 use rollout::fleet::seat::SEAT_FILE;
 use rollout::fleet::{
-    Effect, Event, Facts, Gone, Group, Member, RollCall, Seat, Status, SwapId, Track,
+    Effect, Event, Facts, Gone, Group, Member, RollCall, SYSTEM, Seat, Status, SwapId, Track,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ struct Task {
     /// Closures that are here, until a swap roots them: by app, with their path.
     held: BTreeMap<String, (String, Held)>,
     fetches: BTreeMap<String, Cancel>,
+    /// The way back for users after a swap of the system.
+    settling: Option<Settling>,
     leaving: bool,
     words: words::Words,
     /// Where the others were told that this host serves its store.
@@ -75,6 +78,7 @@ pub async fn run(fleet: Rc<Fleet>, agent: Rc<Agent>, tools: Rc<Tools>, run: Path
         over: BTreeMap::new(),
         held: BTreeMap::new(),
         fetches: BTreeMap::new(),
+        settling: None,
         leaving: false,
         words: words::Words::default(),
         peer: None,
@@ -100,7 +104,10 @@ impl Task {
         let slot = self.member.group().and_then(|group| group.holder(&self.host));
         let slot = slot.map(|slot| (slot.app.clone(), SwapId::of_slot(slot)));
         let slot = slot.as_ref().map(|(app, id)| (app.as_str(), id.as_str()));
-        let locals = self.agent.locals(slot, |app| self.over.get(app).cloned());
+        self.settle(slot.filter(|(app, _)| *app == SYSTEM).map(|(_, id)| id));
+        let settling = self.settling.as_ref().and_then(Settling::waits_for);
+        let over = |app: &str| self.over.get(app).cloned();
+        let locals = self.agent.locals(slot, over, settling.as_deref());
         for local in locals {
             if self.told.get(&local.app) == Some(&local) {
                 continue;
@@ -124,6 +131,17 @@ impl Task {
             && !std::mem::replace(&mut self.leaving, true)
         {
             self.step(Event::Leaving(why));
+        }
+    }
+
+    /// Looks whether this host is back, once the system's swap that its slot goes with went well.
+    fn settle(&mut self, swap: Option<&str>) {
+        let Some(id) = swap.filter(|id| self.agent.has_committed_system(id)) else {
+            self.settling = None;
+            return;
+        };
+        if self.settling.as_ref().is_none_or(|settling| !settling.is_of(id)) {
+            self.settling = Some(Settling::begin(&self.tools, id));
         }
     }
 
@@ -250,10 +268,18 @@ impl Task {
         if let Some(earlier) = self.fetches.insert(app.clone(), cancel.clone()) {
             earlier.cancel();
         }
-        let (tools, answers) = (Rc::clone(&self.tools), self.answers.clone());
+        let (tools, agent) = (Rc::clone(&self.tools), Rc::clone(&self.agent));
+        let answers = self.answers.clone();
         tokio::task::spawn_local(async move {
             let fetched = fetching(&tools.closures, &path, None, None, &cancel, |_, _| {}).await;
-            let result = fetched.map(|brought| brought.held).map_err(|failure| failure.reason);
+            let result = match fetched {
+                // Before it takes a slot: a host that cannot reboot holds up nobody.
+                Ok(brought) if app == SYSTEM => {
+                    agent.can_become(&path).await.map(|()| brought.held)
+                }
+                Ok(brought) => Ok(brought.held),
+                Err(failure) => Err(failure.reason),
+            };
             let _ = answers.send(Answer::Fetched(app, path, result)).await;
         });
     }

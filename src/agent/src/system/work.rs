@@ -4,9 +4,10 @@ use super::toplevel::Toplevel;
 use super::{ACTIVATE_PATIENCE, Input, System, Task, ended};
 use crate::app::{Tools, fetching};
 use crate::desired;
+use crate::fleet::{Before, fence};
 use control::agent::SYSTEM;
 use control::types::{Reload, ShutdownKind};
-use rollout::system::{Answer, Effect};
+use rollout::system::{Answer, Effect, State, Swap};
 use rollout::{Failure, Fault, Ticket};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -113,9 +114,24 @@ impl Task {
 
 impl System {
     /// Boots the host anew, once it is out of its balancers.
+    ///
+    /// ```text
+    ///  fence · balancers: this host leaves · fence · supervisor
+    /// ```
+    ///
+    /// A boot that is to be left asks nobody's leave.
     async fn reboot(&self) -> Result<Answer, Failure> {
         let Tools { supervisor, balancers, .. } = &*self.tools;
-        balancers.spare_host(&self.tools, &|_| {}).await?;
+        match self.going() {
+            None => balancers.spare_host(&self.tools, &|_| {}).await?,
+            Some(swap) => {
+                if let Err(failure) = self.leave(&swap).await {
+                    balancers.return_host(&self.tools).await;
+                    // Whoever says no, this host stays what it is.
+                    return Err(Failure { fault: Fault::Fence, ..failure });
+                }
+            }
+        }
         let asked = async |client: &mut control::client::Client| {
             client.shutdown(ShutdownKind::Reboot).await
         };
@@ -126,12 +142,34 @@ impl System {
         Ok(Answer::Done)
     }
 
+    /// Lets the host leave its balancers for a swap's reboot.
+    async fn leave(&self, swap: &str) -> Result<(), Failure> {
+        fence(&self.tools, SYSTEM, swap, Before::Users).await?;
+        self.tools.balancers.spare_host(&self.tools, &|_| {}).await?;
+        // That may have taken long.
+        fence(&self.tools, SYSTEM, swap, Before::Users).await
+    }
+
+    /// The swap that is about to change this host; none if that is being taken back.
+    fn going(&self) -> Option<String> {
+        let goes_on = |swap: &&Swap| {
+            swap.back.is_none() && matches!(swap.state, State::Rebooting | State::Activating)
+        };
+        self.look(|machine| {
+            machine.record().swap.as_ref().filter(goes_on).map(|swap| swap.id.clone())
+        })
+    }
+
     /// Lets the running host become the system at `path`: /etc, accounts, settings, and then its
     /// services, by difference.
     ///
     /// The one program that this process starts itself: what it does is a part of the swap, and has
     /// to be over, well or not, before the next part begins.
     async fn activate(&self, path: &str) -> Result<Answer, Failure> {
+        if let Some(swap) = self.going() {
+            let may = fence(&self.tools, SYSTEM, &swap, Before::Users).await;
+            may.map_err(|failure| Failure { fault: Fault::Fence, ..failure })?;
+        }
         let program = Toplevel::activate(path);
         let failed = |fault, reason: String| {
             let reason = format!("{}: {reason}", program.display());

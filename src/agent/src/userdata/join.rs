@@ -3,7 +3,7 @@
 use super::{Host, SUBJECT, Trouble, files};
 use crate::config::fleet::Fleet as Settings;
 use crate::fleet::{self, Fleet};
-use rollout::fleet::keys;
+use rollout::fleet::{SYSTEM, keys};
 use std::path::Path;
 use std::rc::Rc;
 use userdata::UserData;
@@ -61,4 +61,18 @@ pub async fn installs(host: &Host, app: &str) -> Result<bool, Trouble> {
     })?;
     let track = record.as_ref().and_then(|(group, _)| group.apps.get(app));
     Ok(track.is_some_and(|track| track.blessed.is_some()))
+}
+
+/// Whether the group decides what this host's own system is, and not user-data: what is blessed
+/// there counts on each host, and whatever it rolls on one that was swapped before.
+///
+/// # Errors
+/// The ledger does not tell.
+pub async fn rolls_system(host: &Host) -> Result<bool, Trouble> {
+    let Some(fleet) = host.tools.fleet() else { return Ok(false) };
+    let record = fleet.record().await.map_err(|error| {
+        Trouble::error(format!("{SYSTEM}: {error}"), "its group may have another system for it")
+    })?;
+    let track = record.as_ref().and_then(|(group, _)| group.apps.get(SYSTEM));
+    Ok(track.is_some_and(|track| track.blessed.is_some() || host.agent.has_swapped_system()))
 }

@@ -24,6 +24,9 @@ pub async fn fulfil(host: &Rc<Host>, document: &UserData) -> Result<String, Trou
         Purpose::Apps(wishes) => apps(host, document, wishes).await,
         Purpose::System(path) => {
             define(host, BTreeMap::new()).await?;
+            if join::rolls_system(host).await? {
+                return Ok("this host gets the system that its group runs".to_owned());
+            }
             swap(host, SYSTEM, path).await
         }
         Purpose::Run(run) => program(host, document, run).await,

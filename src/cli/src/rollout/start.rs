@@ -15,9 +15,6 @@ use rollout::fleet::{Group, Rollout, Version, keys};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// What a host's own toplevel is called. A group does not roll it.
-const SYSTEM: &str = "system";
-
 /// What began, or goes on already. The form with `--json`.
 #[derive(Debug, Serialize)]
 struct Begun<'a> {
@@ -103,14 +100,6 @@ async fn check_place(fleet: &Fleet, read: &Read, app: &str, how: &How) -> Result
     let group = &fleet.group;
     let missing =
         |kind, message, cures| Err(Failure { code: Code::NoSuchService, kind, message, cures });
-    if app == SYSTEM {
-        return Err(Failure {
-            code: Code::SwapRefused,
-            kind: "refused",
-            message: "the hosts' own system is no app that a group rolls".to_owned(),
-            cures: vec!["On each host: rollinit swap system TOPLEVEL.".to_owned()],
-        });
-    }
     if how.new_group {
         return Ok(());
     }

@@ -266,7 +266,7 @@ fn what(host: &HostView, now_ms: u64) -> String {
         Some(AppWord::Waits) if host.text.starts_with("waits for a slot") => "for a slot".into(),
         // Its text is the path, which stands above.
         Some(AppWord::Prepares) => "fetches it".to_owned(),
-        Some(AppWord::Swaps) => String::new(),
+        Some(AppWord::Swaps) if host.text.starts_with('/') => String::new(),
         None => "holds a slot, and has said nothing".to_owned(),
         Some(_) => host.text.clone(),
     };

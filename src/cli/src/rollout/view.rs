@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use rollout::Ledger;
 use rollout::fleet::{
-    AppWord, Ended, Failed, Group, Holder, How, Rollout, Status, Track, Version, keys,
+    AppWord, Ended, Failed, Group, Holder, How, Rollout, SYSTEM, Status, Track, Version, keys,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,7 +153,10 @@ impl View {
         let record = read.group.as_ref().unwrap_or(&empty);
         let of_hosts = read.hosts.iter().flat_map(|host| host.apps.keys());
         let names: BTreeSet<&String> = record.apps.keys().chain(of_hosts).collect();
-        let is_asked = |name: &&&String| app.is_none_or(|app| app == name.as_str());
+        // All hosts have a system, and few groups roll it: it is not spoken of before.
+        let is_rolled = |name: &str| name != SYSTEM || record.apps.contains_key(name);
+        let is_asked =
+            |name: &&&String| app.map_or_else(|| is_rolled(name), |app| app == name.as_str());
         let living = read.hosts.iter().filter(|host| !host.is_silent(now_ms)).count();
         let apps = names.iter().filter(is_asked);
         let apps = apps.map(|name| AppView::new(name, record, &read.hosts, now_ms)).collect();

@@ -27,6 +27,10 @@
 //! - A host that finds itself on another release than the blessed one, with no rollout under way,
 //!   catches up under a slot; unless it runs what a rollout that ended badly left on it: who brings
 //!   those hosts back, and when, is for people to say.
+//! - The hosts' own system ([`SYSTEM`](super::SYSTEM)) goes the same way. Its swap may reboot the
+//!   host: the slot is kept over that, and until the apps of the host are back
+//!   ([`LocalSwap::Settles`]). It begins when no other swap goes on here. A host that serves nobody
+//!   yet installs the blessed system without a slot, and its apps after that.
 //! - When all members run the rollout's release, the first one to see it writes that it is blessed.
 //! - Slots have no expiry. Whether a holder still exists is asked of EC2; only one that is
 //!   terminated, or unknown for [`UNKNOWN_MS`], is buried.
@@ -49,6 +53,7 @@ use std::collections::BTreeMap;
 mod decide;
 mod left_alone;
 mod others;
+mod system;
 
 /// What is known when the agent starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,10 +124,14 @@ pub struct Local {
     pub app: String,
     /// What a boot would start; none without a generation.
     pub path: Option<String>,
+    /// Whether a program of it runs, with a generation or without one.
+    pub serves: bool,
     /// What swaps it has.
     pub swap: LocalSwap,
     /// Paths that failed here, and are not tried again without force.
     pub barred: Vec<Barred>,
+    /// What that swap is at, or what it waits for, for people; empty if there is nothing to tell.
+    pub says: String,
 }
 
 /// A path that failed on this host.
@@ -147,6 +156,11 @@ pub enum LocalSwap {
         id: String,
         /// Whether users are on the new release.
         switched: bool,
+    },
+    /// Of the system: it has ended well, and the host is not back for its users yet.
+    Settles {
+        /// Its id.
+        id: String,
     },
     /// It has ended.
     Ended {

@@ -11,6 +11,9 @@
 //!
 //! Nothing here knows an engine: what it expects of one is the trait [`Ledger`](crate::Ledger).
 
+/// What the hosts' own system is called among the apps of a group. No app is called so.
+pub const SYSTEM: &str = "system";
+
 pub mod group;
 mod hand;
 pub mod keys;
@@ -19,10 +22,10 @@ pub mod lock;
 pub mod member;
 pub mod migrations;
 mod portion;
+mod record;
 mod refusal;
 mod roll_call;
 pub mod seat;
-mod record;
 pub mod status;
 mod swap_id;
 

@@ -3,7 +3,7 @@
 use super::machine::{Again, Verb};
 use super::{Back, Effect, Machine, State};
 use crate::event::{Failure, Fault};
-use crate::report::{Outcome, OutcomeKind, Step, StepState};
+use crate::report::{Admission, Outcome, OutcomeKind, Step, StepState};
 
 impl Machine {
     /// An effect failed: refused while nothing is touched, taken back, or tried again.
@@ -19,10 +19,11 @@ impl Machine {
             }
             Verb::Activate => {
                 self.tell(Step::Activate, StepState::Failed, &reason, None);
-                let outcome = Outcome {
-                    kind: OutcomeKind::RolledBack,
-                    ..refused(Step::Activate, reason, cure)
+                let kind = match fault {
+                    Fault::Fence => OutcomeKind::Refused,
+                    Fault::Host | Fault::Release => OutcomeKind::RolledBack,
                 };
+                let outcome = Outcome { kind, ..refused(Step::Activate, reason, cure) };
                 let bars = fault == Fault::Release;
                 self.go_back(Back { outcome, bars, reverts: true, linked: false });
             }
@@ -41,12 +42,48 @@ impl Machine {
                 }
                 self.finish_back();
             }
+            // Somebody else decided so; a boot that is to be left is asked of nobody.
+            Verb::Reboot if fault == Fault::Fence && !self.trial_gave_up() => {
+                self.turn_back(Step::Reboot, reason, cure);
+            }
             Verb::Reboot | Verb::Commit | Verb::Unlink => {
                 let step = if verb == Verb::Reboot { Step::Reboot } else { Step::Commit };
                 self.tell(step, StepState::Running, &format!("tries again: {reason}"), None);
                 self.try_again(Again::Verb(verb));
             }
         }
+    }
+
+    /// The swap under way is not wanted any more.
+    pub(super) fn cancel(&mut self, number: u64, reason: String) {
+        let state = self.record.swap.as_ref().filter(|swap| swap.back.is_none() && !self.dry_run);
+        let is_early =
+            state.is_some_and(|swap| matches!(swap.state, State::Planned | State::Fetched));
+        let admission = if is_early {
+            Admission::Done
+        } else {
+            let reason = "the host is on its way already, or there is no swap".to_owned();
+            Admission::Over(refused(Step::Plan, reason, Vec::new()))
+        };
+        self.effects.push(Effect::Answer { number, admission });
+        if !is_early {
+            return;
+        }
+        if self.flight.is_some_and(|(_, verb)| verb == Verb::Write) {
+            // What is being written has to be taken away again.
+            self.called_back = Some(reason);
+            return;
+        }
+        // What is under way changes nothing, and nobody waits for its answer any more.
+        (self.flight, self.retry) = (None, None);
+        self.refuse(Step::Plan, reason, Vec::new());
+    }
+
+    /// The host stays what it is, and the entry that was written goes.
+    pub(super) fn turn_back(&mut self, step: Step, reason: String, cure: Vec<String>) {
+        self.tell(step, StepState::Failed, &reason, None);
+        let outcome = refused(step, reason, cure);
+        self.go_back(Back { outcome, bars: false, reverts: false, linked: false });
     }
 
     pub(super) fn end_dry(&mut self, text: &str) {

@@ -22,11 +22,13 @@ pub struct Machine {
     tickets: u64,
     pub(super) flight: Option<(Ticket, Verb)>,
     /// What failed by the host's fault and is tried again.
-    retry: Option<(Again, u64)>,
+    pub(super) retry: Option<(Again, u64)>,
     /// Tries of it so far.
     tries: u32,
     pub(super) step_began_ns: u64,
     pub(super) dry_run: bool,
+    /// Why the swap under way is not wanted any more, until its entry is written.
+    pub(super) called_back: Option<String>,
 }
 
 /// What is tried again.
@@ -66,6 +68,7 @@ impl Machine {
             tries: 0,
             step_began_ns: now.clock_ns,
             dry_run: false,
+            called_back: None,
         }
     }
 
@@ -91,6 +94,7 @@ impl Machine {
             }
             Event::Broke { index, reason } => self.broke(index, &reason),
             Event::Health(waits_for) => self.health(waits_for),
+            Event::Cancel { number, reason } => self.cancel(number, reason),
             Event::Tick => {}
         }
         self.pass_time();
@@ -110,6 +114,24 @@ impl Machine {
     #[must_use]
     pub const fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The path that the profile's link points to: what a boot starts.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.facts.profile.as_ref().map(|profile| profile.path.as_str())
+    }
+
+    /// What a boot on trial waits for; none: it is not on trial, or has come up.
+    #[must_use]
+    pub fn trial_waits_for(&self) -> Option<&str> {
+        self.trial.as_ref().and_then(super::trial::Trial::waits_for)
+    }
+
+    /// Whether the answer to the effect with this ticket is waited for.
+    #[must_use]
+    pub fn awaits(&self, ticket: Ticket) -> bool {
+        self.flight.is_some_and(|(flight, _)| flight == ticket)
     }
 
     /// Whether [`Event::Health`] is wanted.
@@ -226,6 +248,7 @@ impl Machine {
             Some(admission) => admission,
             None => {
                 self.dry_run = request.dry_run;
+                self.called_back = None;
                 self.tries = 0;
                 let origin = if request.is_rollback { Origin::Rollback } else { Origin::Swap };
                 self.record.swap = Some(Swap {
@@ -382,6 +405,9 @@ impl Machine {
         let Some(swap) = self.record.swap.as_mut() else { return };
         swap.to.generation = Some(generation);
         let reboots = swap.reboot == Reboot::Always;
+        if let Some(reason) = self.called_back.take() {
+            return self.turn_back(Step::Write, reason, Vec::new());
+        }
         self.enter(if reboots { State::Rebooting } else { State::Activating });
     }
 

@@ -27,6 +27,12 @@ pub(super) struct Trial {
     bless_ns: u64,
 }
 
+impl Trial {
+    pub(super) fn waits_for(&self) -> Option<&str> {
+        self.waits_for.as_deref()
+    }
+}
+
 impl Machine {
     /// A boot begins, or goes on, whose entry has a counter.
     pub(super) fn begin_trial(&mut self, entry: EntryName) {

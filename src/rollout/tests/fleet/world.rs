@@ -5,12 +5,22 @@ use crate::random::Random;
 use rollout::fleet::limits::LOOK_IDLE_MS;
 use rollout::fleet::{
     Barred, Effect, Event, Facts, Gone, Group, Local, LocalSwap, Member, Pause, Portion, RollCall,
-    Rollout, Status, Stop, Track, Version,
+    Rollout, SYSTEM, Status, Stop, Track, Version,
 };
 use rollout::{Cas, Now, Token};
 use std::collections::{BTreeMap, BTreeSet};
 
 const APP: &str = "web";
+
+/// What a host runs: an app, and the system below it.
+const APPS: [&str; 2] = [APP, SYSTEM];
+
+/// The system of the image that new hosts are made of. Whatever has `sys` in its name is one.
+const IMAGE: &str = "good-sys-image";
+
+fn app_of(path: &str) -> &'static str {
+    if path.contains("sys") { SYSTEM } else { APP }
+}
 
 /// Why a host that is in the way of itself refuses.
 pub const CANNOT: &str = "its balancer does not obey; mend it";
@@ -60,8 +70,11 @@ struct Swap {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Begun,
+    /// The candidate is asked for its health; of the system: the host reboots, or is on trial.
     Out,
     Switched,
+    /// Of the system: it is committed, and the host's apps are not back yet.
+    Settles,
     Ended(Stop),
 }
 
@@ -77,15 +90,67 @@ struct Host {
     /// The agent's process and how often it was started: answers to an earlier one are not heard.
     member: Option<Member>,
     life: u64,
+    apps: BTreeMap<&'static str, Own>,
+    roll: RollCall,
+    cut_off_until: u64,
+    /// It reboots: no agent runs.
+    down_until: u64,
+    /// Its clock runs so many thousandths of the true one.
+    rate: u64,
+}
+
+/// An app on a host, or its system.
+#[derive(Default)]
+struct Own {
     path: Option<String>,
     /// Where a way back goes.
     previous: Option<String>,
     barred: Vec<Barred>,
-    roll: RollCall,
     swap: Option<Swap>,
-    cut_off_until: u64,
-    /// Its clock runs so many thousandths of the true one.
-    rate: u64,
+}
+
+impl Own {
+    fn local(&self, app: &str) -> Local {
+        let swap = match &self.swap {
+            None => LocalSwap::None,
+            Some(Swap { id, stage: Stage::Ended(stop), .. }) => {
+                LocalSwap::Ended { id: id.clone(), stop: stop.clone() }
+            }
+            Some(Swap { id, stage: Stage::Settles, .. }) => LocalSwap::Settles { id: id.clone() },
+            Some(Swap { id, stage, .. }) => {
+                let switched = match app {
+                    SYSTEM => *stage != Stage::Begun,
+                    _ => *stage == Stage::Switched,
+                };
+                LocalSwap::Running { id: id.clone(), switched }
+            }
+        };
+        Local {
+            app: app.to_owned(),
+            path: self.path.clone(),
+            serves: self.path.is_some(),
+            swap,
+            barred: self.barred.clone(),
+            says: String::new(),
+        }
+    }
+
+    fn is_swapping(&self) -> bool {
+        let goes_on = |swap: &Swap| !matches!(swap.stage, Stage::Ended(_) | Stage::Settles);
+        self.swap.as_ref().is_some_and(goes_on)
+    }
+}
+
+impl Host {
+    /// The app that the swap of this id is of.
+    fn app_of_swap(&self, id: &str) -> Option<&'static str> {
+        let of_it = |own: &Own| own.swap.as_ref().is_some_and(|swap| swap.id == id);
+        self.apps.iter().find(|(_, own)| of_it(own)).map(|(app, _)| *app)
+    }
+
+    fn own(&mut self, app: &str) -> &mut Own {
+        self.apps.get_mut(app).expect("an app")
+    }
 }
 
 pub struct World {
@@ -98,6 +163,8 @@ pub struct World {
     statuses: BTreeMap<String, Status>,
     hosts: Vec<Host>,
     allowed: Portion,
+    /// How long a reboot takes at most, in seconds.
+    reboot_s: u64,
     /// Swaps that took a host out, by path.
     swaps: BTreeMap<String, u64>,
     /// Hosts that a bad release of one rollout reached.
@@ -111,8 +178,10 @@ impl World {
     pub fn new(random: Random, hosts: u64, allowed: Portion, trouble: Trouble) -> Self {
         let mut group = Group::new();
         group.max_unavailable = allowed;
-        let blessed = Version { path: "good-0".to_owned(), serial: 0 };
-        group.apps.insert(APP.to_owned(), Track { blessed: Some(blessed), ..Track::default() });
+        for (app, path) in APPS.into_iter().zip(["good-0", "good-sys-0"]) {
+            let blessed = Some(Version { path: path.to_owned(), serial: 0 });
+            group.apps.insert(app.to_owned(), Track { blessed, ..Track::default() });
+        }
         let mut world = Self {
             random,
             trouble,
@@ -123,6 +192,7 @@ impl World {
             statuses: BTreeMap::new(),
             hosts: Vec::new(),
             allowed,
+            reboot_s: 50,
             swaps: BTreeMap::new(),
             reached: BTreeMap::new(),
             most_out: 0,
@@ -131,9 +201,11 @@ impl World {
         };
         for _ in 0..hosts {
             let host = world.add_host();
-            world.hosts[host].path = Some("good-0".to_owned());
+            world.hosts[host].own(APP).path = Some("good-0".to_owned());
+            world.hosts[host].own(SYSTEM).path = Some("good-sys-0".to_owned());
         }
         if trouble == Trouble::All {
+            world.reboot_s = 110;
             world.after(10 * SECOND, Happening::Person);
             world.after(5 * SECOND, Happening::Misfortune);
         }
@@ -153,7 +225,22 @@ impl World {
     }
 
     pub fn paths(&self) -> Vec<Option<String>> {
-        self.hosts.iter().map(|host| host.path.clone()).collect()
+        self.hosts.iter().map(|host| host.apps[APP].path.clone()).collect()
+    }
+
+    /// What system each host has.
+    pub fn systems(&self) -> Vec<Option<String>> {
+        self.hosts.iter().map(|host| host.apps[SYSTEM].path.clone()).collect()
+    }
+
+    /// How long a reboot may take from now on.
+    pub fn reboots_take(&mut self, seconds: u64) {
+        self.reboot_s = seconds;
+    }
+
+    /// Whether a host reboots just now.
+    pub fn reboots(&self) -> bool {
+        self.hosts.iter().any(|host| host.down_until > self.now)
     }
 
     pub fn group(&self) -> &Group {
@@ -164,15 +251,23 @@ impl World {
         &self.group().apps[APP]
     }
 
+    pub fn track_of(&self, app: &str) -> &Track {
+        &self.group().apps[app]
+    }
+
     /// Hosts that are out: in the middle of a swap under a slot, dead ones among them until they
     /// are buried.
     pub fn out(&self) -> usize {
         let is_out = |host: &&Host| {
-            let Some(swap) = &host.swap else { return false };
-            let held = self.group().holds(&host.name, swap.fence);
-            swap.fence != 0
-                && matches!(swap.stage, Stage::Out | Stage::Switched)
-                && (host.lives || held)
+            host.apps.values().filter_map(|own| own.swap.as_ref()).any(|swap| {
+                let held = self.group().holds(&host.name, swap.fence);
+                swap.fence != 0
+                    && match swap.stage {
+                        Stage::Out | Stage::Switched => host.lives || held,
+                        Stage::Settles => held,
+                        Stage::Begun | Stage::Ended(_) => false,
+                    }
+            })
         };
         self.hosts.iter().filter(is_out).count()
     }
@@ -193,14 +288,13 @@ impl World {
             begun: 0,
             member: None,
             life: 0,
-            path: None,
-            previous: None,
-            barred: Vec::new(),
+            apps: APPS.into_iter().map(|app| (app, Own::default())).collect(),
             roll: RollCall::default(),
-            swap: None,
             cut_off_until: 0,
+            down_until: 0,
             rate,
         });
+        self.hosts[index].own(SYSTEM).path = Some(IMAGE.to_owned());
         let delay = self.random.between(1, 500) * MS;
         self.after(delay, Happening::AgentBack(index));
         index
@@ -335,9 +429,13 @@ impl World {
         if !self.hosts[host].lives || self.hosts[host].member.is_some() {
             return;
         }
+        let down_ns = self.hosts[host].down_until.saturating_sub(self.now);
+        if down_ns > 0 {
+            return self.after(down_ns, Happening::AgentBack(host));
+        }
         let facts = Facts {
             host: self.hosts[host].name.clone(),
-            apps: vec![APP.to_owned()],
+            apps: APPS.map(str::to_owned).to_vec(),
             idle_ms: LOOK_IDLE_MS,
         };
         let now = self.clock(host);
@@ -348,19 +446,10 @@ impl World {
     }
 
     fn tell_local(&mut self, host: usize) {
-        let own = &self.hosts[host];
-        let swap = match &own.swap {
-            None => LocalSwap::None,
-            Some(Swap { id, stage: Stage::Ended(stop), .. }) => {
-                LocalSwap::Ended { id: id.clone(), stop: stop.clone() }
-            }
-            Some(Swap { id, stage, .. }) => {
-                LocalSwap::Running { id: id.clone(), switched: *stage == Stage::Switched }
-            }
-        };
-        let (path, barred) = (own.path.clone(), own.barred.clone());
-        let local = Local { app: APP.to_owned(), path, swap, barred };
-        self.tell(host, Event::Local(local));
+        for app in APPS {
+            let local = self.hosts[host].apps[app].local(app);
+            self.tell(host, Event::Local(local));
+        }
     }
 
     fn tell(&mut self, host: usize, event: Event) {
@@ -436,38 +525,33 @@ impl World {
     }
 
     fn begin(&mut self, host: usize, path: String, id: String, fence: u64) {
-        let going = self.hosts[host].swap.as_ref();
-        if going.is_some_and(|swap| swap.id == id) {
+        if self.hosts[host].app_of_swap(&id).is_some() {
             return;
         }
-        let ended = |swap: &Swap| matches!(swap.stage, Stage::Ended(_));
-        assert!(going.is_none_or(ended), "a second swap at once");
+        let is_busy = self.hosts[host].apps.values().any(Own::is_swapping);
+        assert!(!is_busy, "a second swap at once on {host}: {id} to {path}: {}", self.show());
         self.hosts[host].begun += 1;
-        self.hosts[host].swap = Some(Swap { id: id.clone(), path, fence, stage: Stage::Begun });
+        let app = app_of(&path);
+        let swap = Swap { id: id.clone(), path, fence, stage: Stage::Begun };
+        self.hosts[host].own(app).swap = Some(swap);
         let delay = self.random.between(10, 3_000) * MS;
         self.after(delay, Happening::Swap(host, id));
         self.after(MS, Happening::Tell(host, self.hosts[host].life, Event::Tick));
-        self.tell_soon(host);
+        self.tell_soon(host, app);
     }
 
     /// What the supervisor and the swap machine say reaches the member a little later.
-    fn tell_soon(&mut self, host: usize) {
+    fn tell_soon(&mut self, host: usize, app: &str) {
         let own = &self.hosts[host];
-        let Some(swap) = &own.swap else { return };
-        let (id, switched) = (swap.id.clone(), swap.stage == Stage::Switched);
-        let swap = match &swap.stage {
-            Stage::Ended(stop) => LocalSwap::Ended { id, stop: stop.clone() },
-            _ => LocalSwap::Running { id, switched },
-        };
-        let (path, barred) = (own.path.clone(), own.barred.clone());
-        let event = Event::Local(Local { app: APP.to_owned(), path, swap, barred });
-        self.after(MS, Happening::Tell(host, own.life, event));
+        let (life, event) = (own.life, Event::Local(own.apps[app].local(app)));
+        self.after(MS, Happening::Tell(host, life, event));
     }
 
-    fn set_stage(&mut self, host: usize, stage: Stage) {
-        let own = &mut self.hosts[host];
+    fn set_stage(&mut self, host: usize, app: &'static str, stage: Stage) {
+        let own = self.hosts[host].own(app);
         let Some(swap) = &mut own.swap else { return };
-        if stage == Stage::Ended(Stop::Committed) {
+        let is_committed = matches!(stage, Stage::Ended(Stop::Committed) | Stage::Settles);
+        if is_committed && swap.stage != Stage::Settles {
             own.previous = own.path.replace(swap.path.clone());
             own.barred.retain(|barred| barred.path != swap.path);
         }
@@ -478,7 +562,7 @@ impl World {
         let is_weak = stage == Stage::Ended(Stop::Committed) && swap.path.starts_with("weak");
         let id = swap.id.clone();
         swap.stage = stage;
-        self.tell_soon(host);
+        self.tell_soon(host, app);
         if is_weak {
             let delay = self.random.between(1, 30) * SECOND;
             self.after(delay, Happening::Relapse(host, id));
@@ -487,24 +571,23 @@ impl World {
 
     /// The watch window of a swap: back to what served before, and the path is barred here.
     fn relapse(&mut self, host: usize, id: &str) {
-        let own = &mut self.hosts[host];
-        let Some(swap) = own.swap.clone().filter(|swap| swap.id == id && own.lives) else { return };
-        let Some(previous) = own.previous.take() else { return };
-        own.path = Some(previous.clone());
+        let lives = self.hosts[host].lives;
+        let Some(app) = self.hosts[host].app_of_swap(id).filter(|_| lives) else { return };
+        let own = self.hosts[host].own(app);
+        let (Some(swap), Some(previous)) = (own.swap.as_mut(), own.previous.take()) else { return };
+        own.path = Some(previous);
         let reason = "it fell sick after its commit".to_owned();
-        own.barred.push(Barred { path: swap.path, swap: id.to_owned(), reason: reason.clone() });
+        let (path, barred) = (swap.path.clone(), reason.clone());
+        own.barred.push(Barred { path, swap: id.to_owned(), reason: barred });
         // The swap of the slot is told to have failed, whatever came after it.
-        if let Some(swap) = &mut own.swap {
-            swap.stage = Stage::Ended(Stop::Failed(reason));
-        }
-        self.tell_soon(host);
+        swap.stage = Stage::Ended(Stop::Failed(reason));
+        self.tell_soon(host, app);
     }
 
     fn advance(&mut self, host: usize, id: &str) {
-        let Some(swap) = self.hosts[host].swap.clone().filter(|swap| swap.id == id) else { return };
-        if !self.hosts[host].lives {
-            return;
-        }
+        let lives = self.hosts[host].lives;
+        let Some(app) = self.hosts[host].app_of_swap(id).filter(|_| lives) else { return };
+        let Some(swap) = self.hosts[host].own(app).swap.clone() else { return };
         let bad = swap.path.starts_with("bad");
         let stage = match swap.stage {
             Stage::Ended(_) => return,
@@ -533,24 +616,40 @@ impl World {
                 Stage::Out
             }
             Stage::Out if bad => Stage::Ended(Stop::Failed("it does not answer".to_owned())),
+            Stage::Out if app == SYSTEM => Stage::Settles,
             Stage::Out => Stage::Switched,
-            Stage::Switched => Stage::Ended(Stop::Committed),
+            Stage::Switched | Stage::Settles => Stage::Ended(Stop::Committed),
         };
+        let reboots = app == SYSTEM && stage == Stage::Out;
         let goes_on = !matches!(stage, Stage::Ended(_));
-        self.set_stage(host, stage);
+        self.set_stage(host, app, stage);
+        let down = if reboots { self.reboot(host, bad) } else { 0 };
         if goes_on {
             // Some bake so long that the others ask whether they still exist.
-            let slow = self.trouble == Trouble::All && self.random.chance(10);
+            let slow = self.trouble == Trouble::All && self.random.chance(10) && !reboots;
             let most = if slow { 200_000 } else { 12_000 };
             let delay = self.random.between(500, most) * MS;
-            self.after(delay, Happening::Swap(host, swap.id));
+            self.after(down + delay, Happening::Swap(host, swap.id));
         }
     }
 
+    /// The agent goes with the host and comes back with it, once more if it fell back.
+    fn reboot(&mut self, host: usize, falls_back: bool) -> u64 {
+        let times = if falls_back { 2 } else { 1 };
+        let down = self.random.between(self.reboot_s / 3, self.reboot_s) * times * SECOND;
+        self.hosts[host].down_until = self.now + down;
+        self.hosts[host].member = None;
+        self.hosts[host].life += 1;
+        self.after(down, Happening::AgentBack(host));
+        down
+    }
+
     fn cancel(&mut self, host: usize, id: &str) {
-        let Some(swap) = &self.hosts[host].swap else { return };
-        if swap.id == id && matches!(swap.stage, Stage::Begun | Stage::Out) {
-            self.set_stage(host, Stage::Ended(Stop::Refused("called back".to_owned())));
+        let Some(app) = self.hosts[host].app_of_swap(id) else { return };
+        let stage = self.hosts[host].own(app).swap.as_ref().map(|swap| swap.stage.clone());
+        // Nobody calls back a host that reboots.
+        if stage == Some(Stage::Begun) || (stage == Some(Stage::Out) && app != SYSTEM) {
+            self.set_stage(host, app, Stage::Ended(Stop::Refused("called back".to_owned())));
         }
     }
 
@@ -604,24 +703,36 @@ impl World {
             forced,
         };
         let supersede = self.random.chance(50);
-        self.change(|group| group.start(APP, rollout, supersede)).is_ok()
+        self.change(|group| group.start(app_of(path), rollout, supersede)).is_ok()
     }
 
     pub fn pause(&mut self) {
-        let pause = Pause { by: "bob".to_owned(), why: "lunch".to_owned() };
-        let _ = self.change(|group| group.pause(APP, Some(pause)));
+        self.pause_of(APP);
     }
 
+    fn pause_of(&mut self, app: &str) {
+        let pause = Pause { by: "bob".to_owned(), why: "lunch".to_owned() };
+        let _ = self.change(|group| group.pause(app, Some(pause)));
+    }
+
+    /// Nothing is paused any more.
     pub fn resume(&mut self) {
-        let _ = self.change(|group| group.pause(APP, None));
+        for app in APPS {
+            let _ = self.change(|group| group.pause(app, None));
+        }
     }
 
     pub fn abort(&mut self) {
+        self.abort_of(APP);
+    }
+
+    pub fn abort_of(&mut self, app: &str) {
         let now_ms = self.now / MS;
-        let _ = self.change(|group| group.abort(APP, "second thoughts", now_ms));
+        let _ = self.change(|group| group.abort(app, "second thoughts", now_ms));
     }
 
     fn person(&mut self) {
+        let app = APPS[usize::from(self.random.chance(30))];
         match self.random.below(11) {
             0..=4 => {
                 let number = self.random.below(4);
@@ -634,13 +745,17 @@ impl World {
                 } else {
                     "good"
                 };
-                let path = format!("{kind}-{number}");
+                // A system does not fall sick: it is blessed, or left.
+                let path = match self.random.chance(25) {
+                    true if kind != "weak" => format!("{kind}-sys-{number}"),
+                    _ => format!("{kind}-{number}"),
+                };
                 let forced = self.random.chance(20);
                 self.roll(&path, forced);
             }
-            5 => self.pause(),
+            5 => self.pause_of(app),
             6 | 7 => self.resume(),
-            8 => self.abort(),
+            8 => self.abort_of(app),
             9 => self.release_the_dead(),
             _ => {
                 self.add_host();
@@ -693,27 +808,35 @@ impl World {
     /// From now on everything works, and people let go on what was begun.
     pub fn make_peace(&mut self) {
         self.trouble = Trouble::None;
+        self.reboot_s = self.reboot_s.min(60);
         self.resume();
     }
 
     pub fn check_rest(&self) {
-        let (group, track) = (self.group(), self.track());
+        assert!(self.group().holders.is_empty(), "slots are held: {}", self.show());
+        for app in APPS {
+            self.check_rest_of(app);
+        }
+    }
+
+    fn check_rest_of(&self, app: &str) {
+        let track = self.track_of(app);
         let shown = || self.show();
-        assert!(group.holders.is_empty(), "slots are held: {}", shown());
         let living: Vec<&Host> = self.hosts.iter().filter(|host| host.lives).collect();
         let bad = |path: &str| path.starts_with("bad");
         if let Some(rollout) = &track.rollout {
-            panic!("rollout {} goes on: {}", rollout.id, shown());
+            panic!("rollout {} of {app} goes on: {}", rollout.id, shown());
         }
         let blessed = track.blessed.as_ref().expect("something is blessed").path.as_str();
         assert!(!bad(blessed), "{}", shown());
         let left = track.last.as_ref().map(|last| last.to.path.as_str());
         for host in living {
-            let path = host.path.as_deref();
+            let own = &host.apps[app];
+            let path = own.path.as_deref();
             assert!(
                 path == Some(blessed)
                     || (path.is_some() && path == left)
-                    || host.barred.iter().any(|barred| barred.path == blessed),
+                    || own.barred.iter().any(|barred| barred.path == blessed),
                 "{} runs {path:?}, with {blessed} blessed: {}",
                 host.name,
                 shown()
@@ -729,13 +852,15 @@ impl World {
         let mut text = format!("{:#?}\n", self.group());
         for host in &self.hosts {
             text.push_str(&format!(
-                "{} lives={} path={:?} swap={:?} status={:?}\n",
+                "{} lives={} status={:?}\n",
                 host.name,
                 host.lives,
-                host.path,
-                host.swap,
                 self.statuses.get(&host.name).map(|status| &status.apps),
             ));
+            for (app, own) in &host.apps {
+                let Own { path, barred, swap, .. } = own;
+                text.push_str(&format!("  {app} path={path:?} swap={swap:?} barred={barred:?}\n"));
+            }
         }
         text
     }

@@ -1,8 +1,10 @@
 //! What follows for this host's own apps.
 
+use super::super::SYSTEM;
 use super::super::group::{How, Track};
 use super::super::refusal::Refusal;
 use super::super::swap_id::SwapId;
+use super::system::words_of;
 use super::{AppWord, Barred, Effect, Fetch, Group, Holder, Local, LocalSwap, Member, Stop};
 
 impl Member {
@@ -21,7 +23,9 @@ impl Member {
             for app in self.facts.apps.clone() {
                 let Some(local) = self.local.get(&app).cloned() else { continue };
                 let Some(track) = group.apps.get(&app) else { continue };
-                self.want(&group, track, &local);
+                if !self.waits_for_system(&app, &group) {
+                    self.want(&group, track, &local);
+                }
             }
         }
         if self.busy.is_none() {
@@ -39,8 +43,15 @@ impl Member {
         let called_for = is_called_for(group, slot);
         match &local.swap {
             LocalSwap::Running { id: running, switched } if *running == id => {
-                self.word(&slot.app, AppWord::Swaps, &slot.path);
+                self.word(&slot.app, AppWord::Swaps, words_of(&local, &slot.path));
                 self.attend(slot, &id, called_for, *switched);
+            }
+            LocalSwap::Settles { id: ended } if *ended == id => {
+                if called_for && self.leaving.is_none() {
+                    self.word(&slot.app, AppWord::Swaps, &local.says);
+                } else {
+                    self.conclude(slot, Stop::Committed);
+                }
             }
             LocalSwap::Ended { id: ended, stop } if *ended == id => {
                 let stop = stop.clone();
@@ -57,6 +68,7 @@ impl Member {
                     self.conclude(slot, Stop::Refused(why.to_owned()));
                 }
             }
+            _ if self.waits_for_apps(&local) => {}
             _ => {
                 let rollout = group.apps.get(&slot.app).and_then(|track| track.rollout.as_ref());
                 let force = rollout.is_none_or(|rollout| rollout.forced);
@@ -112,7 +124,7 @@ impl Member {
     fn want(&mut self, group: &Group, track: &Track, local: &Local) {
         let app = local.app.as_str();
         if matches!(local.swap, LocalSwap::Running { .. }) {
-            return self.word(app, AppWord::Swaps, "");
+            return self.word(app, AppWord::Swaps, &local.says);
         }
         if let Some(why) = self.leaving.clone() {
             return self.word(app, AppWord::Leaves, why);
@@ -123,8 +135,18 @@ impl Member {
             self.refused.remove(app);
             return self.word(app, AppWord::Serves, "");
         }
+        if app == SYSTEM
+            && let Some(blessed) = self.system_to_install(group)
+        {
+            if !self.waits_for_apps(local) {
+                self.install(local, &blessed);
+            }
+            return;
+        }
         match (&local.path, &track.blessed) {
-            (None, Some(blessed)) => return self.install(local, &blessed.path.clone()),
+            (None, Some(blessed)) if app != SYSTEM => {
+                return self.install(local, &blessed.path.clone());
+            }
             (Some(serves), _) if rollout.is_empty() && was_left(track, serves) => {
                 let text = "a rollout that ended badly left it here; roll the one you want";
                 return self.word(app, AppWord::Serves, text);
@@ -221,7 +243,8 @@ impl Member {
         }
         self.installs += 1;
         let id = SwapId::of_install(self.now.wall_ms, self.installs);
-        self.begin(app, path, id, 0, true);
+        // A system that fell back here is for people to look at: it would reboot for ever.
+        self.begin(app, path, id, 0, app != SYSTEM);
     }
 
     fn begin(&mut self, app: &str, path: &str, id: String, fence: u64, force: bool) {
@@ -260,6 +283,6 @@ fn is_called_for(group: &Group, slot: &Holder) -> bool {
 }
 
 /// Whether a rollout that did not end well brought this path.
-fn was_left(track: &Track, path: &str) -> bool {
+pub(super) fn was_left(track: &Track, path: &str) -> bool {
     track.last.as_ref().is_some_and(|last| last.how != How::Blessed && last.to.path == path)
 }

@@ -1,0 +1,205 @@
+//! How this host's own system stands, as its group's member wants to know it, and whether the host
+//! is back for its users after it was swapped.
+
+use super::{Over, why_not};
+use crate::app::{self, Tools};
+use crate::convert;
+use control::agent::SYSTEM;
+use rollout::fleet::{Barred, Local, LocalSwap, Stop};
+use rollout::system::{Machine, Record, State, Swap};
+use rollout::{Outcome, OutcomeKind, RunState, Strategy};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+/// Until apps that were not well are asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The system, for a host whose slot goes with the swap `slot`, if it holds one. `settling`: what
+/// keeps the host out after that swap went well.
+#[must_use]
+pub fn local(
+    machine: &Machine,
+    slot: Option<&str>,
+    over: Option<&Over>,
+    settling: Option<&str>,
+) -> Local {
+    let record = machine.record();
+    let over = over.filter(|over| slot.is_none_or(|slot| slot == over.id));
+    let over = over.map(|over| LocalSwap::Ended { id: over.id.clone(), stop: over.stop.clone() });
+    let running = record.swap.as_ref().map(|swap| LocalSwap::Running {
+        id: swap.id.clone(),
+        switched: !matches!(swap.state, State::Planned | State::Fetched),
+    });
+    let swap = running
+        .or_else(|| slot.and_then(|id| ended(record, id)))
+        .or(over)
+        .or_else(|| record.history.last().and_then(|last| ended(record, &last.id)))
+        .unwrap_or(LocalSwap::None);
+    let (swap, says) = match (swap, settling) {
+        (LocalSwap::Ended { id, stop: Stop::Committed }, Some(why)) if slot == Some(&id) => {
+            (LocalSwap::Settles { id }, format!("it runs it, and is back once {why}"))
+        }
+        (swap, _) => {
+            (swap, record.swap.as_ref().map_or_else(String::new, |swap| says(machine, swap)))
+        }
+    };
+    let barred = record.failed.iter().map(|failed| Barred {
+        path: failed.path.clone(),
+        swap: failed.swap.clone(),
+        reason: failed.reason.clone(),
+    });
+    Local {
+        app: SYSTEM.to_owned(),
+        path: machine.profile().map(str::to_owned),
+        serves: true,
+        swap,
+        barred: barred.collect(),
+        says,
+    }
+}
+
+/// What a swap under way is at, where that takes its time.
+fn says(machine: &Machine, swap: &Swap) -> String {
+    match swap.state {
+        State::Rebooting => "reboots".to_owned(),
+        State::Booted => match machine.trial_waits_for() {
+            Some(waits_for) => format!("has rebooted, and waits for {waits_for}"),
+            None => "has rebooted, and has to stay up for a while".to_owned(),
+        },
+        _ => String::new(),
+    }
+}
+
+/// The swap of this id, if it has ended.
+fn ended(record: &Record, id: &str) -> Option<LocalSwap> {
+    let summary = record.history.iter().rev().find(|summary| summary.id == id)?;
+    let stop = summary.outcome.as_ref().map_or_else(|| Stop::Refused(String::new()), stop);
+    Some(LocalSwap::Ended { id: id.to_owned(), stop })
+}
+
+/// What came of a swap, to the group. Whatever was tried and had to be left counts as a failure,
+/// also when the host may be to blame: the next host would be out as well.
+fn stop(outcome: &Outcome) -> Stop {
+    let reason = || {
+        let reason = outcome.reason.clone().unwrap_or_else(|| "it was taken back".to_owned());
+        outcome.failed_at.map_or(reason.clone(), |step| format!("{}: {reason}", step.word()))
+    };
+    match outcome.kind {
+        OutcomeKind::Committed | OutcomeKind::NothingToDo => Stop::Committed,
+        OutcomeKind::RolledBack | OutcomeKind::FailedBack => Stop::Failed(reason()),
+        OutcomeKind::Refused | OutcomeKind::Superseded | OutcomeKind::Rebooting => {
+            Stop::Refused(why_not(outcome))
+        }
+    }
+}
+
+/// After a swap of the system: whether the host's apps are well again, and in their balancers.
+#[derive(Debug)]
+pub struct Settling {
+    /// The swap.
+    id: String,
+    /// What keeps the host out; none: it is back.
+    waits_for: Rc<RefCell<Option<String>>>,
+    task: AbortHandle,
+}
+
+impl Settling {
+    /// Looks until the host is back, as long as this lives.
+    #[must_use]
+    pub fn begin(tools: &Rc<Tools>, id: &str) -> Self {
+        let waits_for = Rc::new(RefCell::new(Some("its apps were looked at".to_owned())));
+        let (tools, cell) = (Rc::clone(tools), Rc::clone(&waits_for));
+        let look = async move {
+            loop {
+                let now = waits_for_app(&tools).await;
+                let is_back = now.is_none();
+                if cell.replace(now.clone()) != now {
+                    tools.moved.notify_one();
+                }
+                if is_back {
+                    return;
+                }
+                sleep(AGAIN).await;
+            }
+        };
+        let task = tokio::task::spawn_local(look).abort_handle();
+        Self { id: id.to_owned(), waits_for, task }
+    }
+
+    /// Whether it is about this swap.
+    #[must_use]
+    pub fn is_of(&self, id: &str) -> bool {
+        self.id == id
+    }
+
+    /// What keeps the host out; none: it is back.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        self.waits_for.borrow().clone()
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The first app that has to be waited for.
+async fn waits_for_app(tools: &Tools) -> Option<String> {
+    let all = match tools.supervisor.apps().await {
+        Ok(all) => all,
+        Err(error) => return Some(format!("the supervisor answers ({error})")),
+    };
+    for one in all {
+        let (view, policy) = (convert::view(&one), convert::policy(&one.policy));
+        let name = &one.name;
+        match view.serving.state {
+            // It has no generation, or an operator stopped it.
+            _ if view.serving.closure.is_none() => continue,
+            RunState::Down => continue,
+            RunState::Failed => return Some(format!("{name} runs: {}", view.serving.reason)),
+            RunState::Waiting | RunState::Starting => return Some(format!("{name} runs")),
+            RunState::Up => {}
+        }
+        // Of two ports each is asked by its balancers.
+        if policy.strategy != Strategy::Ports && !app::is_well(tools, &policy.health).await {
+            return Some(format!("{name} is well"));
+        }
+        if tools.balancers.is_out(name) {
+            return Some(format!("{name} is back in its balancers"));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::Step;
+
+    fn outcome(kind: OutcomeKind, reason: &str) -> Outcome {
+        let failed_at = Some(Step::Bless);
+        let reason = Some(reason.to_owned());
+        Outcome { kind, failed_at, reason, details: Vec::new(), cure: Vec::new() }
+    }
+
+    /// What was tried and left ends the rollout; what was never tried is the host's own matter.
+    #[test]
+    fn what_a_swap_of_the_system_is_to_the_group() {
+        let text = |stop: Stop| match stop {
+            Stop::Committed => "committed".to_owned(),
+            Stop::Failed(why) => format!("failed {why}"),
+            Stop::Refused(why) => format!("refused {why}"),
+        };
+        let of = |kind| text(stop(&outcome(kind, "it panicked")));
+        assert_eq!(of(OutcomeKind::Committed), "committed");
+        assert_eq!(of(OutcomeKind::NothingToDo), "committed");
+        assert_eq!(of(OutcomeKind::RolledBack), "failed bless: it panicked");
+        assert_eq!(of(OutcomeKind::FailedBack), "failed bless: it panicked");
+        assert_eq!(of(OutcomeKind::Refused), "refused it panicked");
+    }
+}
