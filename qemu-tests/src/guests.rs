@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Test names and the configuration (a file of `qemu-tests/guests`) each boots.
-pub const GUESTS: [(&str, &str); 38] = [
+pub const GUESTS: [(&str, &str); 39] = [
     ("boot", "demo"),
     ("boot-nvme", "demo"),
     ("supervisor-killed-under-load", "demo"),
@@ -47,6 +47,7 @@ pub const GUESTS: [(&str, &str); 38] = [
     ("demo-ec2", "ec2"),
     ("cluster-rolls", "cluster"),
     ("cluster-survives", "cluster"),
+    ("cluster-systems", "cluster-systems"),
     ("demo-cluster", "cluster-demo"),
 ];
 
@@ -109,7 +110,7 @@ pub fn boot(name: &str) -> Result<Boot> {
         }
         "ec2-direct" | "ec2-credentials" | "ec2-notices" | "ec2-network" | "ec2-user-data"
         | "root-grows" | "root-late" | "volumes" | "cluster-rolls" | "cluster-survives"
-        | "demo-cluster" => {
+        | "cluster-systems" | "demo-cluster" => {
             on_ec2(&mut boot, &Instance::default(), None)?;
         }
         "activation" => {

@@ -1,7 +1,8 @@
 //! Guests under QEMU: the real kernel, the real PID 1. `cargo xtask test qemu [NAME]`.
 //!
-//! One after the other, since TCG takes a whole processor. Every guest boots with `panic=-1` and
-//! QEMU with `-no-reboot`, and `Guest::ended` looks for a kernel panic, so none goes unseen.
+//! Two at once, since TCG takes a whole processor for each guest; a test of a cluster runs alone.
+//! Every guest boots with `panic=-1` and QEMU with `-no-reboot`, and `Guest::ended` looks for a
+//! kernel panic, so none goes unseen.
 
 mod qemu {
     pub mod activation;
@@ -15,25 +16,27 @@ mod qemu {
     pub mod power_cuts;
     pub mod slots;
     pub mod swaps;
+    pub mod systems;
     pub mod vm;
 }
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use qemu::{
     activation, cluster, disks, ec2, ec2_credentials, ec2_network, ec2_notices, ec2_user_data,
-    power_cuts, slots, swaps, vm,
+    power_cuts, slots, swaps, systems, vm,
 };
 use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
 use qemu_tests::load::{self, Plan};
 use std::process::{Command, ExitCode};
+use std::sync::{PoisonError, RwLock};
 
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
 
-const TESTS: [Test; 35] = [
+const TESTS: [Test; 36] = [
     ("boot", boot),
     ("boot-nvme", boot_nvme),
     ("supervisor-killed-under-load", supervisor_killed_under_load),
@@ -69,6 +72,7 @@ const TESTS: [Test; 35] = [
     ("power-cuts-forgetful", power_cuts::forgetful),
     ("cluster-rolls", cluster::rolls),
     ("cluster-survives", cluster::survives),
+    ("cluster-systems", systems::roll),
 ];
 
 /// Reads a real guest through Python's `varlink`, which knows of rollinit only what the socket
@@ -90,11 +94,29 @@ with client.open('io.rollinit.Supervisor') as host:
 print('understood')
 ";
 
+/// Tests that run at the same time: more than that, and guests wait for each other.
+const GUESTS_AT_ONCE: usize = 2;
+
+/// Held by each test that runs, and by one that must be alone as its writer.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Runs a test when the machine is free enough for it.
+fn in_turn(name: &str, test: fn(&str) -> Result<()>) -> Result<()> {
+    if name.starts_with("cluster-") {
+        let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        test(name)
+    } else {
+        let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        test(name)
+    }
+}
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads = Some(GUESTS_AT_ONCE.min(processors));
     let trial = |(name, test): Test| {
-        Trial::test(name, move || test(name).map_err(|error| Failed::from(format!("{error:#}"))))
+        Trial::test(name, move || in_turn(name, test).map_err(|error| format!("{error:#}").into()))
     };
     libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect()).exit_code()
 }

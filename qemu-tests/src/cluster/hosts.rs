@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// Memory of a host in MiB: the smallest that EC2 has is twice that.
 const MEMORY_MIB: u32 = 256;
 
+/// The same of one that starts by UEFI, whose firmware wants some for itself.
+const FIRMWARE_MEMORY_MIB: u32 = 384;
+
 /// One host.
 #[derive(Debug)]
 pub struct Host {
@@ -62,10 +65,11 @@ pub(super) fn metadata(folder: &Path, ids: &[String], ledger: &str) -> Result<im
 
 impl Host {
     /// Starts it; [`Host::settled`] waits for it.
-    pub(super) fn boot(cluster: &str, number: u8, id: String) -> Result<Self> {
+    pub(super) fn boot(cluster: &str, number: u8, id: String, firmware: bool) -> Result<Self> {
         let mut boot = Boot::new(&format!("{cluster}/{number}"), guests::configuration(cluster)?)?;
         boot.disk = Disk::Nvme;
-        boot.memory_mib = MEMORY_MIB;
+        boot.memory_mib = if firmware { FIRMWARE_MEMORY_MIB } else { MEMORY_MIB };
+        (boot.firmware, boot.restarts) = (firmware, firmware);
         boot.cable = Some(cable(number));
         // TCG's own clock runs wrong while others have the processor.
         boot.words.push("clocksource=acpi_pm".to_owned());

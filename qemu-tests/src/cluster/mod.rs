@@ -37,7 +37,10 @@ pub const SHOP: Front = Front { app: "shop", port: 8081, ports: &[8081] };
 /// It binds by itself: its two sides are two servers.
 pub const API: Front = Front { app: "api", port: 8082, ports: &[4000, 4001] };
 
-/// All of them.
+/// The hosts' own system, which has no front: for those who ask about its rollouts.
+pub const SYSTEM: Front = Front { app: "system", port: 0, ports: &[] };
+
+/// All apps.
 pub const FRONTS: [Front; 3] = [WEB, SHOP, API];
 
 /// Requests a second on each app.
@@ -55,6 +58,8 @@ pub struct Options {
     pub etcd: usize,
     /// Whether somebody plays AWS: EC2's word on who is alive.
     pub aws: bool,
+    /// Whether hosts start by UEFI and the loader on their disks, so that they can be rebooted.
+    pub firmware: bool,
 }
 
 /// A running cluster.
@@ -80,6 +85,7 @@ pub struct Cluster {
     /// Instance ids of all hosts that there can be, by number.
     ids: Vec<String>,
     imds: imds::Server,
+    firmware: bool,
 }
 
 /// Does `work` on a thread that is in a network namespace of its own.
@@ -120,9 +126,21 @@ impl Cluster {
         let servers: Vec<_> = ids.iter().cloned().zip(addresses).collect();
         let haproxy = Haproxy::start(&folder, &FRONTS, &servers)?;
         let imds = hosts::metadata(&folder, &ids, &etcd.url())?;
-        let (name, hosts) = (name.to_owned(), Vec::new());
-        let mut cluster =
-            Self { name, folder, hosts, network, etcd, haproxy, nginx, releases, moto, ids, imds };
+        let (name, hosts, firmware) = (name.to_owned(), Vec::new(), options.firmware);
+        let mut cluster = Self {
+            name,
+            folder,
+            hosts,
+            network,
+            etcd,
+            haproxy,
+            nginx,
+            releases,
+            moto,
+            ids,
+            imds,
+            firmware,
+        };
         for _ in 0..options.hosts {
             cluster.join()?;
         }
@@ -159,7 +177,7 @@ impl Cluster {
     pub fn join(&mut self) -> Result<u8> {
         let number = u8::try_from(self.hosts.len() + 1)?;
         let id = self.id(number)?.to_owned();
-        self.hosts.push(Host::boot(&self.name, number, id)?);
+        self.hosts.push(Host::boot(&self.name, number, id, self.firmware)?);
         Ok(number)
     }
 

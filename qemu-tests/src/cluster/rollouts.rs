@@ -3,9 +3,9 @@
 use super::haproxy::Front;
 use super::{Cluster, GROUP};
 use crate::guest::swap::Swapped;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::process::Command;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// How long a rollout may take until it is where a test wants it. A bound against a hang: on a
@@ -31,6 +31,13 @@ pub const BLESSED: i32 = 0;
 pub const FAILED: i32 = 10;
 
 impl Rolled {
+    fn new(output: &Output, took: Duration) -> Self {
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let lines = stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Self { code: output.status.code(), lines, stderr, took }
+    }
+
     /// # Errors
     /// It ended in another way; the text has all it said.
     pub fn expect(self, code: i32) -> Result<Self> {
@@ -107,14 +114,31 @@ impl Cluster {
     /// # Errors
     /// The command is not there. How the rollout ended, the answer says.
     pub fn roll(&self, front: Front, release: &str, more: &[&str]) -> Result<Rolled> {
-        let mut words = vec!["--wait", "--json"];
+        let path = self.releases.path(release)?;
+        let mut words = vec!["rollout", "start", front.app, &path, "--wait", "--json"];
         words.extend(more);
         let begun = Instant::now();
-        let output = self.start_command(front, release, &words)?.output().context("rollinit")?;
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        let lines = stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ok(Rolled { code: output.status.code(), lines, stderr, took: begun.elapsed() })
+        Ok(Rolled::new(&self.attempt(&words)?, begun.elapsed()))
+    }
+
+    /// The same of a store path; `look` is called again and again meanwhile.
+    ///
+    /// # Errors
+    /// As [`Cluster::roll`], and what `look` says.
+    pub fn roll_path(
+        &self,
+        front: Front,
+        path: &str,
+        mut look: impl FnMut() -> Result<()>,
+    ) -> Result<Rolled> {
+        let words = ["rollout", "start", front.app, path, "--wait", "--json"];
+        let (mut command, begun) = (self.command(&words), Instant::now());
+        let waiting = std::thread::spawn(move || command.output());
+        while !waiting.is_finished() {
+            look()?;
+        }
+        let output = waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok(Rolled::new(&output.context("run rollinit")?, begun.elapsed()))
     }
 
     /// Lets a release go over the group, and does not wait.
@@ -122,17 +146,10 @@ impl Cluster {
     /// # Errors
     /// It is refused; the text has the words.
     pub fn begin(&self, front: Front, release: &str, more: &[&str]) -> Result<()> {
-        let output = self.start_command(front, release, more)?.output().context("rollinit")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "rollout start {}: {said}", front.app);
-        Ok(())
-    }
-
-    fn start_command(&self, front: Front, release: &str, more: &[&str]) -> Result<Command> {
         let path = self.releases.path(release)?;
         let mut words = vec!["rollout", "start", front.app, &path];
         words.extend(more);
-        Ok(self.command(&words))
+        self.rollinit(&words).map(drop)
     }
 
     /// What the ledger says of the group.

@@ -22,7 +22,8 @@ const HOSTS: u8 = 3;
 /// the hosts serve what they served. A migration left one line, on one of the hosts.
 pub fn rolls(name: &str) -> Result<()> {
     cluster::within(|| {
-        let mut cluster = Cluster::start(name, Options { hosts: HOSTS, etcd: 1, aws: false })?;
+        let mut cluster =
+            Cluster::start(name, Options { hosts: HOSTS, etcd: 1, aws: false, firmware: false })?;
         let loads = FRONTS.map(|front| cluster.load(front, front.app));
         for front in FRONTS {
             let rolled = cluster.roll(front, "v2", &[])?.expect(BLESSED).context(front.app)?;
@@ -100,7 +101,8 @@ fn unhurt(cluster: &mut Cluster, running: Running) -> Result<()> {
 /// over the hosts that are left. Users of the hosts that live notice nothing of it.
 pub fn survives(name: &str) -> Result<()> {
     cluster::within(|| {
-        let mut cluster = Cluster::start(name, Options { hosts: HOSTS, etcd: 3, aws: true })?;
+        let mut cluster =
+            Cluster::start(name, Options { hosts: HOSTS, etcd: 3, aws: true, firmware: false })?;
         let running = cluster.load(WEB, "first")?;
         cluster.begin(WEB, "v2", &[])?;
         cluster.until("somebody is out", |group| !group.out().is_empty())?;

@@ -1,0 +1,46 @@
+# A host of a cluster whose own system is rolled: the host of the other cluster tests behind a loader
+# that counts, and the systems that it is swapped for, each named below /etc/systems.
+{ lib, pkgs, ... }:
+let
+  sh = "${pkgs.busybox}/bin/sh";
+  toplevel = extra: (lib.evalModules {
+    modules = import ../../nixos/modules ++ [ base extra ];
+    specialArgs = { inherit pkgs; };
+  }).config.system.build.toplevel;
+  base = { lib, ... }: {
+    imports = [ ./cluster.nix ];
+    # TCG's own clock runs wrong while others have the processor.
+    boot.kernelParams = [ "clocksource=acpi_pm" ];
+    rollinit.bootSlots.blessAfter = "2s";
+    # Of a host that reboots every app is out, whatever its strategy.
+    rollinit.agent.settings.balancer = lib.mkForce (builtins.listToAttrs (map (name: {
+      inherit name;
+      value = {
+        kind = "haproxy";
+        app = name;
+        sockets = [ "10.77.0.1:9999" ];
+        backends = [ name ];
+      };
+    }) [ "web" "shop" "api" ]));
+  };
+  systems = {
+    # Another command line: it takes a reboot.
+    v2 = { boot.kernelParams = [ "system=v2" ]; };
+    # A kernel panic, as soon as there are services.
+    v3 = {
+      boot.kernelParams = [ "system=v3" ];
+      rollinit.services.first = {
+        exec = [ sh "-c" "echo c > /proc/sysrq-trigger" ];
+        kind = "oneshot";
+      };
+      rollinit.services.agent.after = [ "first" ];
+    };
+  };
+in
+{
+  imports = [ base ];
+  environment.etc = builtins.listToAttrs (map (name: {
+    name = "systems/${name}";
+    value.source = toplevel systems.${name};
+  }) (builtins.attrNames systems));
+}

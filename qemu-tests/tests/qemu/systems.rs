@@ -1,0 +1,124 @@
+//! The hosts' own system goes over a group: two hosts behind UEFI, systemd-boot and HAProxy, each
+//! rebooted in its turn, under load.
+
+use anyhow::{Context, Result, ensure};
+use qemu_tests::cluster::haproxy::Server;
+use qemu_tests::cluster::rollouts::{BLESSED, FAILED, Rolled};
+use qemu_tests::cluster::{self, Cluster, Options, SHOP, SYSTEM, WEB};
+use qemu_tests::guest::PATIENCE;
+use qemu_tests::guest::swap::REFUSED;
+
+/// Answers of a load before and after what is done.
+const ANSWERS: u64 = 20;
+
+/// The hosts.
+const HOSTS: u8 = 2;
+
+/// Proof: the kernel's own command line says what each boot runs, and each host's boot id how often
+/// it rebooted. v2 goes over both hosts, one after the other: whenever HAProxy is asked meanwhile
+/// one of them at least takes users. v3 panics: one host tried it and is back on v2, where it is in
+/// its balancers again; the other one was not rebooted. No request of the load through HAProxy
+/// failed. By hand a host is not swapped.
+pub fn roll(name: &str) -> Result<()> {
+    cluster::within(|| {
+        let options = Options { hosts: HOSTS, etcd: 1, aws: false, firmware: true };
+        let mut cluster = Cluster::start(name, options)?;
+        let loads = [WEB, SHOP].map(|front| cluster.load(front, front.app));
+        let [v2, v3] = ["v2", "v3"].map(|system| path(&mut cluster, system));
+        let (v2, v3) = (v2?, v3?);
+        let rolled = watched(&cluster, &v2)?.expect(BLESSED)?;
+        println!("v1 -> v2 on {HOSTS} hosts in {:.1} s", rolled.took.as_secs_f64());
+        let boots = boots(&mut cluster)?;
+        ensure!(boots.iter().all(|(_, system)| *system == v2), "{boots:?} should run {v2}");
+
+        by_hand(&mut cluster, &v3)?;
+
+        let rolled = watched(&cluster, &v3)?.expect(FAILED)?;
+        println!("v3 stopped at one host in {:.1} s: {}", rolled.took.as_secs_f64(), rolled.why());
+        let group = cluster.until("nobody is out", |group| group.out().is_empty())?;
+        let failed: Vec<_> =
+            group.failed(SYSTEM).into_iter().filter(|(path, _)| *path == v3).collect();
+        let [(_, host)] = failed.as_slice() else {
+            anyhow::bail!("v3 should have failed on one host: {failed:?}");
+        };
+        ensure!(group.runs(SYSTEM).iter().all(|(_, path)| *path == v2), "{:?}", group.runs(SYSTEM));
+        let struck = (1..=HOSTS).find(|number| cluster.id(*number).ok() == Some(host));
+        let struck = struck.context("a host")?;
+        back_on(&mut cluster, struck, &v2, &boots)?;
+        cluster.until_serving(HOSTS)?;
+        for running in loads {
+            let running = running?;
+            let answers = running.answered(ANSWERS, PATIENCE);
+            let report = running.stop();
+            println!("{report}");
+            ensure!(answers && report.failed == 0, "answers in the end: {answers}; {report}");
+        }
+        Ok(())
+    })
+}
+
+/// The toplevel of a system of the configuration, which every image has in its store.
+fn path(cluster: &mut Cluster, system: &str) -> Result<String> {
+    let text = cluster.host(1)?.shell(&format!("readlink -f /etc/systems/{system}"))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Each host's boot, and the system that it was started with, by the kernel's own words.
+fn boots(cluster: &mut Cluster) -> Result<Vec<(String, String)>> {
+    (1..=HOSTS)
+        .map(|number| {
+            let host = cluster.host(number)?;
+            // The test agent of the boot that is now.
+            host.settled()?;
+            let boot = host.shell("cat /proc/sys/kernel/random/boot_id")?.trim().to_owned();
+            let line = host.shell("cat /proc/cmdline")?;
+            let word = line.split_whitespace().find_map(|word| word.strip_prefix("init="));
+            let system = word.context("no init=")?.trim_end_matches("/init").to_owned();
+            Ok((boot, system))
+        })
+        .collect()
+}
+
+/// Rolls a system, and asks HAProxy all the while: it always finds a host that takes users.
+fn watched(cluster: &Cluster, path: &str) -> Result<Rolled> {
+    let mut fewest = usize::from(HOSTS);
+    let rolled = cluster.roll_path(SYSTEM, path, || {
+        // Each look is a whole connection, which paces it.
+        let servers = cluster.haproxy.servers()?;
+        let takes = |(name, server): &(&String, &Server)| {
+            name.starts_with("web/i-") && server.status.starts_with("UP")
+        };
+        let count = servers.iter().filter(takes).count();
+        ensure!(count > 0, "nobody takes users: {servers:?}");
+        fewest = fewest.min(count);
+        Ok(())
+    })?;
+    ensure!(fewest < usize::from(HOSTS), "a host that reboots was never out of its balancers");
+    Ok(rolled)
+}
+
+/// A member is not swapped by hand, and is told what to do instead.
+fn by_hand(cluster: &mut Cluster, path: &str) -> Result<()> {
+    let agent = &mut cluster.host(1)?.guest()?.agent;
+    let (output, _) = agent.attempt(&["swap", "system", path], None)?;
+    let is_told = output.stderr.contains("rollinit rollout start system");
+    ensure!(output.code == Some(REFUSED) && is_told, "{output:?}");
+    Ok(())
+}
+
+/// The host that tried it is back in another boot of what it ran, and the other one in its own.
+fn back_on(
+    cluster: &mut Cluster,
+    struck: u8,
+    system: &str,
+    before: &[(String, String)],
+) -> Result<()> {
+    let after = boots(cluster)?;
+    for (number, (before, after)) in (1..).zip(before.iter().zip(&after)) {
+        ensure!(after.1 == system, "host {number} runs {}", after.1);
+        ensure!((before.0 == after.0) == (number != struck), "host {number} (struck: {struck})");
+    }
+    let console = cluster.host(struck)?.guest()?.console.so_far();
+    ensure!(console.contains("Kernel panic"), "it did not panic:\n{console}");
+    Ok(())
+}
