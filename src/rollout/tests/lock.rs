@@ -398,3 +398,32 @@ fn clocks_that_differ_too_much_are_noticed() {
     std::panic::set_hook(hook);
     assert!(noticed, "a simulation that notices nothing proves nothing");
 }
+
+/// Who was suspended in the middle of a migration ends it before anybody is asked, once; and does
+/// not go on with it if another has the lock meanwhile.
+#[test]
+fn who_was_suspended_stops_first() {
+    let at = |seconds: u64| Now { clock_ns: seconds * SECOND, wall_ms: 0 };
+    let token = |text: &str| Token(text.to_owned());
+    let wish = Wish {
+        host: "a".to_owned(),
+        swap: "r1-1".to_owned(),
+        path: "/nix/store/new".to_owned(),
+        lease_ms: LEASE_MS,
+        force: false,
+    };
+    let mut lock = Lock::new(wish, at(1));
+    assert_eq!(lock.step(at(1), LockEvent::Tick), [LockEffect::Look]);
+    let effects = lock.step(at(1), LockEvent::Looked(None));
+    let [LockEffect::Write { record, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let mut record = (**record).clone();
+    let effects = lock.step(at(1), LockEvent::Wrote(Cas::Applied(token("1"))));
+    assert!(matches!(&effects[..], [LockEffect::Run { fence: 1, .. }]), "{effects:?}");
+    let effects = lock.step(at(3_600), LockEvent::Tick);
+    assert!(matches!(&effects[..], [LockEffect::Stop, LockEffect::Write { .. }]), "{effects:?}");
+    assert!(lock.step(at(3_601), LockEvent::Tick).is_empty(), "said once");
+    assert_eq!(lock.step(at(3_601), LockEvent::Wrote(Cas::Lost)), [LockEffect::Look]);
+    record.holder.as_mut().expect("held").host = "b".to_owned();
+    let effects = lock.step(at(3_601), LockEvent::Looked(Some((record, token("7")))));
+    assert!(matches!(&effects[..], [LockEffect::Stop, LockEffect::Waits(_)]), "{effects:?}");
+}

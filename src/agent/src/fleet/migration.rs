@@ -25,6 +25,10 @@ use tokio::time::Instant;
 /// Answers that wait for the lock: it has one call, one run and no more under way.
 const EVENTS_MAX: usize = 8;
 
+/// Between two looks at the clock, in nanoseconds: timers stand still while the host is suspended,
+/// and another host may have the lock when it wakes.
+const CLOCK_LOOK_NS: u64 = 1_000_000_000;
+
 /// Until a supervisor that did not run the migration is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -121,11 +125,11 @@ impl Fleet {
             {
                 return End::CalledBack(failure);
             }
-            let wake_ns = lock.wake_ns();
+            let wake_ns = lock.wake_ns().min(boottime_ns().saturating_add(CLOCK_LOOK_NS));
             event = tokio::select! {
                 biased;
                 Some(event) = inbox.recv() => event,
-                () = until((wake_ns != u64::MAX).then_some(wake_ns)) => LockEvent::Tick,
+                () = until(Some(wake_ns)) => LockEvent::Tick,
             };
         }
     }

@@ -18,7 +18,8 @@
 //! The holder counts from before its request and the waiter from after its answer, so what the
 //! waiter sees as a whole lease is at least that for the holder, whose PID 1 kills the migration
 //! at 2/3 of it. Clocks need not agree; they may differ in speed by a third.
-//! `CLOCK_BOOTTIME`: a host that was suspended wakes with its lease over.
+//! `CLOCK_BOOTTIME`: a host that was suspended wakes with its lease over, and stops at its first
+//! look at the clock what PID 1 (whose deadlines do not pass in a suspension) has not killed yet.
 //!
 //! A migration that *failed* is remembered, and no host runs it again without `--force`. One that
 //! was *interrupted* (its host died, its lease ran out) is run again by whoever takes over: so
@@ -90,7 +91,7 @@ pub enum LockEffect {
         /// `CLOCK_BOOTTIME` in nanoseconds.
         until_ns: u64,
     },
-    /// It is another's turn: the migration is not renewed, and ends.
+    /// It is another's turn, or may be: the migration is not renewed, and ends.
     Stop,
     /// Nothing else follows.
     Over(Verdict),
@@ -155,6 +156,8 @@ pub struct Lock {
     retry_ms: u64,
     /// The request of the newest heartbeat that was written.
     beat_ns: u64,
+    /// Since that heartbeat the run was told to end.
+    is_stopped: bool,
     effects: Vec<LockEffect>,
 }
 
@@ -173,6 +176,7 @@ impl Lock {
             next_ns: now.clock_ns,
             retry_ms: RETRY_MS_MIN,
             beat_ns: now.clock_ns,
+            is_stopped: false,
             effects: Vec::new(),
         }
     }
@@ -181,6 +185,10 @@ impl Lock {
     pub fn step(&mut self, now: Now, event: LockEvent) -> Vec<LockEffect> {
         self.now = now;
         self.hear(event);
+        if self.stage == Stage::Holding && now.clock_ns >= self.until_ns() && !self.is_stopped {
+            self.is_stopped = true;
+            self.effects.push(LockEffect::Stop);
+        }
         if self.busy.is_none() && self.is_fresh {
             self.is_fresh = false;
             self.decide();
@@ -260,8 +268,8 @@ impl Lock {
 
     /// A heartbeat whose request was made at `asked_ns` is written.
     fn beat(&mut self, asked_ns: u64, fence: u64) {
-        self.beat_ns = asked_ns;
-        let until_ns = asked_ns.saturating_add(self.lease_ns() / 3 * 2);
+        (self.beat_ns, self.is_stopped) = (asked_ns, false);
+        let until_ns = self.until_ns();
         self.next_ns = asked_ns.saturating_add(self.lease_ns() / 3);
         match self.stage {
             Stage::Asking => {
@@ -271,6 +279,11 @@ impl Lock {
             Stage::Holding => self.effects.push(LockEffect::Renew { until_ns }),
             Stage::Settling(_) | Stage::Over => {}
         }
+    }
+
+    /// Until when the run may go on.
+    const fn until_ns(&self) -> u64 {
+        self.beat_ns.saturating_add(self.lease_ns() / 3 * 2)
     }
 
     /// The lock is not this host's any more, or its run was killed: as if nothing had been asked.
