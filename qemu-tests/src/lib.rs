@@ -17,3 +17,4 @@ pub mod nbd;
 pub mod proxy;
 pub mod testagent;
 pub mod testapp;
+pub mod turns;

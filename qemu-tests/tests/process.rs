@@ -1,6 +1,6 @@
 //! The real PID 1, supervisor and command line, without a VM. `cargo xtask test process [NAME]`.
 //!
-//! One after the other: several of them load the whole machine. Needs root, a cgroup2 mount and
+//! Two at once, but for those that load the whole machine. Needs root, a cgroup2 mount and
 //! util-linux. `ROLLINIT_SEED` replays the random moments of a run, which prints its seed.
 
 mod process {
@@ -27,12 +27,13 @@ mod process {
     pub mod user_data;
 }
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use process::{
     agent_control, alb, balancers, control, credentials, deaths, ends, fleet, fleet_cloud,
     fleet_hands, guard, notices, peers, ports, releases, reloads, services, sides, swaps,
     user_data,
 };
+use qemu_tests::turns;
 use std::process::ExitCode;
 
 /// A test's name and what it does.
@@ -85,6 +86,7 @@ const TESTS: &[Test] = &[
     ("balancer-no-request-fails", balancers::no_request_fails),
     ("balancer-spares-the-host", balancers::the_host_is_spared),
     ("balancer-host-goes-down", balancers::the_host_goes_down),
+    ("balancer-holds-up-a-rollout", balancers::one_holds_up_a_rollout),
     ("alb-around-swaps-and-spot", alb::around_swaps_and_spot),
     ("alb-two-ports-and-scale-in", alb::two_ports_and_scale_in),
     ("peers-share-and-tell", peers::share_and_tell),
@@ -115,11 +117,22 @@ const TESTS: &[Test] = &[
     ("foreign-client", control::foreign_client),
 ];
 
+/// Those that load the whole machine, or count how long it may take to answer.
+const ALONE: [&str; 5] = [
+    "fork-bomb",
+    "owner-death-under-load",
+    "swap-under-load",
+    "ports-no-request-fails",
+    "balancer-no-request-fails",
+];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+    arguments.test_threads = Some(turns::at_once());
     let trial = |(name, test): Test| {
-        Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+        let is_alone = ALONE.contains(&name);
+        let run = move || turns::take(is_alone, test);
+        Trial::test(name, move || run().map_err(|error| format!("{error:#}").into()))
     };
     libtest_mimic::run(&arguments, TESTS.iter().copied().map(trial).collect()).exit_code()
 }

@@ -30,8 +30,8 @@ use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
 use qemu_tests::load::{self, Plan};
+use qemu_tests::turns;
 use std::process::{Command, ExitCode};
-use std::sync::{PoisonError, RwLock};
 
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
@@ -94,29 +94,13 @@ with client.open('io.rollinit.Supervisor') as host:
 print('understood')
 ";
 
-/// Tests that run at the same time: more than that, and guests wait for each other.
-const GUESTS_AT_ONCE: usize = 2;
-
-/// Held by each test that runs, and by one that must be alone as its writer.
-static MACHINE: RwLock<()> = RwLock::new(());
-
-/// Runs a test when the machine is free enough for it.
-fn in_turn(name: &str, test: fn(&str) -> Result<()>) -> Result<()> {
-    if name.starts_with("cluster-") {
-        let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-        test(name)
-    } else {
-        let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-        test(name)
-    }
-}
-
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads = Some(GUESTS_AT_ONCE.min(processors));
+    arguments.test_threads = Some(turns::at_once());
     let trial = |(name, test): Test| {
-        Trial::test(name, move || in_turn(name, test).map_err(|error| format!("{error:#}").into()))
+        let is_alone = name.starts_with("cluster-");
+        let run = move || turns::take(is_alone, || test(name));
+        Trial::test(name, move || run().map_err(|error| format!("{error:#}").into()))
     };
     libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect()).exit_code()
 }
