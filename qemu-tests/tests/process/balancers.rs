@@ -4,6 +4,7 @@ use super::swaps::{COMMITTED, QUICK, ROLLED_BACK, expect, said};
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{AGENT, APP, AppHost, Release};
 use qemu_tests::contained::{Contained, PATIENCE};
+use qemu_tests::fleet::Fleet;
 use qemu_tests::load;
 use qemu_tests::proxy::{BACKEND, Proxy};
 use serde_json::Value;
@@ -227,4 +228,46 @@ pub fn the_host_goes_down() -> Result<()> {
     fronted.host.settle()?;
     fronted.until(HOST, "up")?;
     fronted.host.host.until("nothing is written down", || Ok(!fronted.is_written_down()))
+}
+
+/// Proof: a host of a group whose balancer does not obey gets no release, fails none, and holds up
+/// nobody: the other host has it, and the group says who is waited for and why. Once it is mended,
+/// and the host's agent started anew, the rollout ends by itself.
+pub fn one_holds_up_a_rollout() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let proxy = Proxy::start(folder.path(), free_port()?, &[(HOST, free_port()?)])?;
+    let wrong = format!("\"nowhere/{HOST}\"");
+    let section = format!(
+        "[balancer.{NAME}]\nkind = \"haproxy\"\napp = \"{APP}\"\nsockets = [{:?}]\n\
+         servers = [{wrong}]\n",
+        proxy.socket()
+    );
+    let config = |number| if number == 0 { section.clone() } else { String::new() };
+    let more = format!("{QUICK}strategy = \"restart\"\n");
+    let fleet = Fleet::start_with(2, &more, None, config)?;
+    let second = fleet.hosts[0].release(&release("web-2"))?;
+    let begun = fleet.roll(&second, &[])?;
+    ensure!(begun.code == Some(0), "{begun:?}");
+    let mut app = Value::Null;
+    let held_up = fleet.hosts[0].host.until("the first host holds it up", || {
+        app = fleet.status()?["apps"][0].clone();
+        Ok(app["held_up"] == serde_json::json!(["host-0"]))
+    });
+    held_up.with_context(|| format!("{app}\n{}", fleet.said()))?;
+    ensure!(app["state"] == "rolling" && app["failed"] == serde_json::json!([]), "{app}");
+    let text = app["hosts"][0]["text"].as_str().unwrap_or_default();
+    ensure!(text.contains("balancer edge") && text.contains("backend"), "{app}");
+    ensure!(fleet.versions()? == ["web-1", "web-2"], "{}", fleet.said());
+
+    let path = fleet.hosts[0].host.path("agent.toml");
+    let mended = std::fs::read_to_string(&path)?.replace(&wrong, &format!("\"{BACKEND}/{HOST}\""));
+    std::fs::write(&path, mended)?;
+    fleet.hosts[0].host.must(&["restart", AGENT])?;
+    let blessed = fleet.hosts[0].host.until("it is blessed", || {
+        app = fleet.status()?["apps"][0].clone();
+        Ok(app["state"] == "blessed")
+    });
+    blessed.with_context(|| format!("{app}\n{}", fleet.said()))?;
+    ensure!(fleet.versions()? == ["web-2", "web-2"], "{}", fleet.said());
+    Ok(())
 }

@@ -236,6 +236,25 @@ fn screens_of_a_group() {
     status("rollout-failed", 80);
     status("rollout-failed-narrow", 60);
     status("rollout-failed-wide", 120);
+    in_the_middle(&stage);
+    held_up(&stage);
+    status("rollout-held-up", 80);
+    let view = stage.run(&["rollout", "status", "--json"]).json();
+    assert_eq!(view["apps"][0]["held_up"], serde_json::json!([HOSTS[2]]));
+}
+
+/// All hosts have taken the release but one, which cannot.
+fn held_up(stage: &Stage) {
+    for host in [HOSTS[0], HOSTS[1]] {
+        stage.put_host("prod", host, NEW, AppWord::Serves, "");
+    }
+    let why = "balancer edge: HAProxy at 10.0.0.5:9999 says \"Can't find backend.\"; correct the \
+               backend's name";
+    stage.put_host("prod", HOSTS[2], OLD, AppWord::Refused, why);
+    let mut group = stage.group("prod");
+    let holders = std::mem::take(&mut group.holders);
+    stage.put_group("prod", &group);
+    assert_eq!(holders.len(), 1, "one was out before");
 }
 
 /// The form for machines has everything that the screens have.

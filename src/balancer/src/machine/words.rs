@@ -102,7 +102,7 @@ pub struct Ask {
     /// Whether nobody waits for others to be well.
     pub in_haste: bool,
     /// Whether the host ends here, as far as anybody knows: whoever was told that it would be
-    /// missing for a while ([`Order::Excuse`]) is told otherwise once it is out, and may replace it.
+    /// missing for a while ([`Order::Excuse`]) is told otherwise once it is out.
     pub for_good: bool,
     /// Whether what is in flight is waited for.
     pub waits: bool,

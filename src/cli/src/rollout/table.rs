@@ -110,6 +110,13 @@ fn explain(app: &AppView, now_ms: u64) -> Vec<String> {
             lines.push(line("paused", &format!("by {}: {}", pause.by, pause.why)));
             lines.push(line("go on", &format!("rollinit rollout resume {}", app.app)));
         }
+        if !app.held_up.is_empty() {
+            let names = app.held_up.join(", ");
+            let words = "what it says stands below; it tries again, within 15m";
+            lines.push(line("held up", &format!("by {names}, which could not: {words}")));
+            lines.push(line("at once", "mended: rollinit restart rollinit-agent, there"));
+            lines.push(line("without", "rollinit stop rollinit-agent, there; 3m later it is over"));
+        }
         return lines;
     }
     let Some(last) = &app.last else { return hosts.into_iter().collect() };

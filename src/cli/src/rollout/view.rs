@@ -50,6 +50,9 @@ pub struct AppView {
     pub total: usize,
     /// The rest of a rollout in milliseconds, if it goes on as it did so far.
     pub eta_ms: Option<u64>,
+    /// Hosts for which a rollout waits that all others have taken: they could not, by faults of
+    /// their own, and try again.
+    pub held_up: Vec<String>,
     /// Its hosts, by name.
     pub hosts: Vec<HostView>,
 }
@@ -215,12 +218,17 @@ impl AppView {
         let living = || hosts.iter().filter(|host| host.is_member());
         let (done, total) = (living().filter(runs).count(), living().count());
         let state = state(&track);
+        let left = || living().filter(|host| wanted.is_some() && host.path != wanted);
+        let could_not = |host: &HostView| host.word == Some(AppWord::Refused);
+        let is_held_up = state == State::Rolling && left().all(could_not);
+        let held_up = left().filter(|_| is_held_up).map(|host| host.host.clone()).collect();
         let began_ms = track.rollout.as_ref().map(|rollout| rollout.began_ms);
         let began_ms = began_ms.filter(|_| state == State::Rolling);
+        let began_ms = began_ms.filter(|_| !is_held_up);
         let eta_ms = began_ms.and_then(|ms| eta_ms(now_ms.saturating_sub(ms), done, total));
         let Track { blessed, rollout, last, failed, .. } = track;
         let app = name.to_owned();
-        AppView { app, state, blessed, rollout, last, failed, done, total, eta_ms, hosts }
+        AppView { app, state, blessed, rollout, last, failed, done, total, eta_ms, held_up, hosts }
     }
 }
 

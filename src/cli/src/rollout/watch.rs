@@ -276,7 +276,8 @@ fn news(screen: &Screen, before: Option<&View>, now: &View, now_ms: u64) -> Stri
     let mut text = String::new();
     for app in &now.apps {
         let known = before.apps.iter().find(|known| known.app == app.app);
-        let is_same = |known: &AppView| known.state == app.state && known.rollout == app.rollout;
+        let head = |app: &AppView| (app.state, app.rollout.clone(), app.held_up.clone());
+        let is_same = |known: &AppView| head(known) == head(app);
         if !known.is_some_and(is_same) {
             text.push_str(&table::head(screen, app, now_ms));
         }
