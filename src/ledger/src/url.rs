@@ -73,10 +73,16 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let wrong = |reason: &str| AddressError(format!("ledger `{text}`: {reason}"));
+        let wrong = |reason: &str| AddressError(format!("ledger `{}`: {reason}", shown(text)));
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(wrong("it has no scheme"));
         };
+        if authority(rest).contains('@') {
+            return Err(wrong(
+                "a password has no place here: etcd's is in a file (user= and \
+                              password-file=), AWS's keys are the role's or the environment's",
+            ));
+        }
         match scheme {
             "file" if rest.starts_with('/') => Ok(Self::File { folder: PathBuf::from(rest) }),
             "file" => Err(wrong("the folder must be absolute")),
@@ -150,6 +156,25 @@ fn query<const N: usize>(
     Ok(())
 }
 
+/// What stands before the path and the query. A folder has none.
+fn authority(rest: &str) -> &str {
+    rest.split(['/', '?']).next().unwrap_or_default()
+}
+
+/// An address that is none, without what somebody may have put into it as a secret: it is said in
+/// logs, and in notices that travel.
+fn shown(text: &str) -> String {
+    let (head, mark) = match text.split_once('?') {
+        Some((head, _)) => (head, "?…"),
+        None => (text, ""),
+    };
+    let Some((scheme, rest)) = head.split_once("://") else { return format!("{head}{mark}") };
+    match authority(rest).rsplit_once('@') {
+        Some((secret, _)) => format!("{scheme}://…{}{mark}", &rest[secret.len()..]),
+        None => format!("{head}{mark}"),
+    }
+}
+
 /// `NAME[/PREFIX][?region=REGION&endpoint=URL]`. The reason of an error ends before "of a table".
 fn cloud(rest: &str, least: usize, most: usize, marks: &str) -> Result<CloudOptions, String> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -200,12 +225,12 @@ fn etcd(encrypted: bool, rest: &str) -> Result<Address, String> {
         prefix: if prefix.is_empty() { PREFIX.to_owned() } else { prefix.to_owned() },
         ..EtcdOptions::default()
     };
+    if crate::key::check("", &options.prefix).is_err() {
+        return Err(format!("`{prefix}` is no prefix of keys"));
+    }
     for host in hosts.split(',') {
-        if host.contains('@') {
-            return Err("a password has no place here: use user= and password-file=".to_owned());
-        }
-        let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none() {
+        let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty());
+        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
             return Err(format!("`{host}` is not HOST:PORT"));
         }
         options.endpoints.push(format!("{scheme}://{host}"));
@@ -289,9 +314,13 @@ mod tests {
             ("etcd://a", "HOST:PORT"),
             ("etcd://root:secret@a:2379", "no place"),
             ("etcd://a:2379?ca=/ca", "`ca` is not known"),
+            ("etcd://a:2379?password=secret", "`password` is not known"),
+            ("etcd://:2379", "HOST:PORT"),
+            ("etcd://a:2379/a b", "`a b` is no prefix"),
             ("etcds://a:2379?cert=/c", "belong together"),
             ("dynamodb://a", "`a` is no name of a table"),
-            ("dynamodb://key:secret@fleet", "no name of a table"),
+            ("dynamodb://key:secret@fleet", "`dynamodb://…@fleet`: a password has no place"),
+            ("redis://secret@a/b", "no place"),
             ("s3://fleet/a b", "`a b` is no prefix"),
             ("s3://fleet/../x", "no prefix"),
             ("s3://fleet?region=a/b", "`a/b` is no region"),
@@ -300,6 +329,7 @@ mod tests {
         ] {
             let error = text.parse::<Address>().expect_err(text).to_string();
             assert!(error.contains(reason) && error.contains("; write file"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 }
