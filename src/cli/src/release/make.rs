@@ -54,8 +54,9 @@ pub async fn run(make: &Make, screen: &mut Screen) -> Result<Code, Failure> {
     } else {
         show(&document, screen)?;
         let (paths, file) = (fingerprints.len(), output.display());
-        screen
-            .text(&format!("{paths} paths; sign it: rollinit release sign {file} --key KEY\n"))?;
+        let plural = if paths == 1 { "" } else { "s" };
+        let text = format!("{paths} path{plural}; sign it: rollinit release sign {file} --key KEY");
+        screen.text(&format!("{text}\n"))?;
     }
     Ok(Code::Done)
 }
