@@ -240,12 +240,18 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
+/// An address, for an error: what may have a password in it is not said, since errors travel.
+fn quoted(address: &str) -> String {
+    if address.contains('@') { "what stands there".to_owned() } else { format!("{address:?}") }
+}
+
 fn check_cache(text: &str) -> Result<(), String> {
+    let said = quoted(text);
     let url = reqwest::Url::parse(text)
-        .map_err(|error| format!("{text:?} is no URL ({error}); write \"https://HOST/PATH\""))?;
+        .map_err(|error| format!("{said} is no URL ({error}); write \"https://HOST/PATH\""))?;
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = url.scheme();
-        return Err(format!("caches are asked over http or https, not {scheme}: {text:?}"));
+        return Err(format!("caches are asked over http or https, not {scheme}: {said}"));
     }
     if url.password().is_some() || !url.username().is_empty() {
         return Err("a cache's URL with a password in it: this file is read by everybody".into());

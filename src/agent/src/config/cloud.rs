@@ -2,7 +2,7 @@
 //!
 //! Read once, when the agent starts.
 
-use super::duration;
+use super::{duration, quoted};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -154,10 +154,10 @@ fn url(text: &Spanned<String>) -> Result<String, Mistake> {
     let wrong = |why: String| (text.span(), why);
     let written = text.get_ref();
     let url = reqwest::Url::parse(written).map_err(|error| {
-        wrong(format!("{written:?} is no URL ({error}); write \"https://HOST:PORT\""))
+        wrong(format!("{} is no URL ({error}); write \"https://HOST:PORT\"", quoted(written)))
     })?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(format!("{written:?}: only http and https are spoken")));
+        return Err(wrong(format!("{}: only http and https are spoken", quoted(written))));
     }
     if url.password().is_some() || !url.username().is_empty() {
         return Err(wrong("a URL with a password in it: this file is read by everybody".into()));

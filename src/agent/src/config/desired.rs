@@ -2,7 +2,7 @@
 //!
 //! Read once, when the agent starts; the file of signers at each look.
 
-use super::duration;
+use super::{duration, quoted};
 use cloud::s3::ObjectAddress;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -175,8 +175,9 @@ impl Place {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no place of a release; write https://HOST/PATH, s3://BUCKET/KEY, \
-                 file:///PATH, ledger: or tag:NAME"
+                "{} is no place of a release; write https://HOST/PATH, s3://BUCKET/KEY, \
+                 file:///PATH, ledger: or tag:NAME",
+                quoted(text)
             )
         };
         let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
@@ -242,6 +243,7 @@ mod tests {
             ("url = \"web\"", "no place"),
             ("url = \"ftp://a/b\"", "tag:NAME"),
             ("url = \"https://me:pw@a/b\"", "password"),
+            ("url = \"ftp://me:pw@a/b\"", "what stands there is no place"),
             ("url = \"file://web\"", "no place"),
             ("url = \"ledger:x\"", "no place"),
             ("url = \"tag:\"", "no place"),
@@ -254,7 +256,7 @@ mod tests {
             ("url = \"ledger:\"\ngroup = \"a/b\"", "group"),
         ] {
             let (_, said) = read_one(text).expect_err(text);
-            assert!(said.contains(word), "{text}: {said}");
+            assert!(said.contains(word) && !said.contains("pw@"), "{text}: {said}");
         }
         let table = || toml::from_str("[web]\nurl = \"ledger:\"").expect("a table");
         assert!(read(table(), true, false).expect_err("no fleet").1.contains("[fleet]"));

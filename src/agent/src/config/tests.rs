@@ -34,6 +34,7 @@ fn mistakes_have_a_place_and_a_cure() {
         ("caches = [\n  \"10.0.0.1:80\",\n]\n", "agent.toml:2:3: ", "https://HOST"),
         ("caches = [\"file:///cache\"]\n", "agent.toml:1:11: ", "http or https"),
         ("caches = [\"https://me:pw@host/\"]\n", "agent.toml:1:11: ", "password"),
+        ("caches = [\"ftp://me:pw@host/\"]\n", "agent.toml:1:11: ", "http or https"),
         ("keys = [\"cache\"]\n", "agent.toml:1:9: ", "NAME:BASE64"),
         ("cashes = []\n", "agent.toml:1:1: ", "caches"),
         ("[fetch]\nparallel-nars = 0\n", "agent.toml:2:17: ", "1 to 256"),
@@ -44,7 +45,7 @@ fn mistakes_have_a_place_and_a_cure() {
     ] {
         let said = error(text);
         assert!(said.starts_with(place), "{text:?}: {said}");
-        assert!(said.contains(cure), "{text:?}: {said}");
+        assert!(said.contains(cure) && !said.contains("pw@"), "{text:?}: {said}");
     }
 }
 
@@ -124,6 +125,7 @@ fn mistakes_in_cloud_have_a_place_and_a_cure() {
         ("endpoint = \"aws\"", "2:12", "https://HOST:PORT"),
         ("endpoint = \"ftp://aws\"", "2:12", "only http and https"),
         ("proxy = \"http://me:pw@p\"", "2:9", "password"),
+        ("proxy = \"me:pw@p\"", "2:9", "http and https"),
         ("endpoints.lambda = \"http://a\"", "2:11", "one of s3, ec2, ssm, autoscaling, "),
         ("notices.poll = \"500ms\"", "2:16", "from 1s to 60s"),
         ("notices.spot = \"stop\"", "2:16", "power-off"),
@@ -131,7 +133,7 @@ fn mistakes_in_cloud_have_a_place_and_a_cure() {
     ] {
         let said = error(&format!("[cloud]\n{line}\n"));
         assert!(said.starts_with(&format!("agent.toml:{place}: ")), "{line}: {said}");
-        assert!(said.contains(cure), "{line}: {said}");
+        assert!(said.contains(cure) && !said.contains("pw@"), "{line}: {said}");
     }
 }
 
