@@ -56,6 +56,11 @@ struct Source {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Call {
     operation: &'static str,
     result: &'static str,
@@ -103,6 +108,7 @@ struct Inner {
     bans: Counter,
     served_bytes: Counter,
     served_nars: Counter,
+    not_served: Family<Reason, Counter>,
     ledger: Family<Call, Counter>,
     release_looks: Family<Look, Counter>,
     notices: Family<Level, Gauge>,
@@ -130,6 +136,7 @@ impl Default for Metrics {
             bans: Counter::default(),
             served_bytes: Counter::default(),
             served_nars: Counter::default(),
+            not_served: Family::default(),
             ledger: Family::default(),
             release_looks: Family::default(),
             notices: Family::default(),
@@ -167,6 +174,8 @@ impl Inner {
         registry.register_with_unit("served", help, Unit::Bytes, self.served_bytes.clone());
         let help = "Store paths that were sent to peers, whole";
         registry.register("served_paths", help, self.served_nars.clone());
+        let help = "Requests for store paths that were answered with 403 or 500";
+        registry.register("not_served", help, self.not_served.clone());
         registry.register("ledger_calls", "Calls of the ledger", self.ledger.clone());
         let help = "Looks at the release of an app, by what they came to";
         registry.register("release_looks", help, self.release_looks.clone());
@@ -254,6 +263,10 @@ impl Metrics {
         if let Some(served) = inner.serves.get() {
             raise(&inner.served_bytes, served.bytes.load(Ordering::Relaxed));
             raise(&inner.served_nars, served.nars.load(Ordering::Relaxed));
+            for (reason, count) in [("stranger", &served.refused), ("store", &served.failed)] {
+                let counter = inner.not_served.get_or_create_owned(&Reason { reason });
+                raise(&counter, count.load(Ordering::Relaxed));
+            }
         }
     }
 
@@ -338,6 +351,7 @@ mod tests {
         served.bytes.store(5_000, Ordering::Relaxed);
         assert!(metrics.text().contains("rollinit_served_bytes_total 5000"));
         served.bytes.store(6_000, Ordering::Relaxed);
+        served.refused.store(3, Ordering::Relaxed);
         metrics.ledger_call("get", "ok");
         metrics.rollout("web", "blessed");
         metrics.release_look("web", "forged");
@@ -350,6 +364,8 @@ mod tests {
             "rollinit_peers 1",
             "rollinit_peer_bans_total 0",
             "rollinit_served_bytes_total 6000",
+            "rollinit_not_served_total{reason=\"stranger\"} 3",
+            "rollinit_not_served_total{reason=\"store\"} 0",
             "rollinit_ledger_calls_total{operation=\"get\",result=\"ok\"} 1",
             "rollinit_rollouts_total{app=\"web\",outcome=\"blessed\"} 1",
             "rollinit_release_looks_total{app=\"web\",result=\"forged\"} 1",

@@ -102,7 +102,11 @@ impl Sharing {
 
     /// The host is in a fleet, whose living hosts say this; `own` is what it is called there.
     pub fn learn(&self, own: &str, members: &[Status]) {
-        let place = |status: &Status| Some((status.host.clone(), status.peer.clone()?));
+        // What another host wrote: nothing is asked at what is no address.
+        let is_address = |peer: &String| peer.parse::<SocketAddr>().is_ok();
+        let place = |status: &Status| {
+            Some((status.host.clone(), status.peer.clone().filter(is_address)?))
+        };
         let others = members.iter().filter(|status| status.host != own).filter_map(place);
         let known = (own.to_owned(), others.take(PEERS_MAX).collect());
         self.join();
@@ -284,9 +288,10 @@ mod tests {
             status("a", Some("10.0.0.5:7465")),
             status("b", Some("10.0.0.7:7465")),
             status("c", None),
+            status("d", Some("169.254.169.254/latest?")),
         ];
         sharing.learn("a", &members);
-        assert!(sharing.peers().is_some());
+        assert_eq!(sharing.peers().expect("they are on").count(), 1);
         assert!(admit(friend) && admit(mapped) && !admit(stranger));
         sharing.learn("a", &members[..1]);
         assert!(!admit(friend), "it left the group");

@@ -51,6 +51,8 @@ pub struct Served {
     pub bytes: AtomicU64,
     /// Requests from addresses that are not served.
     pub refused: AtomicU64,
+    /// Requests that found the store unreadable.
+    pub failed: AtomicU64,
 }
 
 /// Serves one store.
@@ -200,7 +202,11 @@ impl Handler for Serve {
         }
         match self.try_answer(&question).await {
             Ok(answer) => answer,
-            Err(_) => Answer::text(500, "the store cannot be read now\n"),
+            // Who serves has no log; it is counted.
+            Err(_) => {
+                self.served.failed.fetch_add(1, Ordering::Relaxed);
+                Answer::text(500, "the store cannot be read now\n")
+            }
         }
     }
 }
