@@ -104,9 +104,8 @@ impl Sharing {
     pub fn learn(&self, own: &str, members: &[Status]) {
         // What another host wrote: nothing is asked at what is no address.
         let is_address = |peer: &String| peer.parse::<SocketAddr>().is_ok();
-        let place = |status: &Status| {
-            Some((status.host.clone(), status.peer.clone().filter(is_address)?))
-        };
+        let place =
+            |status: &Status| Some((status.host.clone(), status.peer.clone().filter(is_address)?));
         let others = members.iter().filter(|status| status.host != own).filter_map(place);
         let known = (own.to_owned(), others.take(PEERS_MAX).collect());
         self.join();
