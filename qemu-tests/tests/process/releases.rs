@@ -17,6 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Short, so that a test takes seconds; the way is the same.
 const QUICK: &str = "[app.swap]\ndrain = \"5s\"\nbake = \"100ms\"\nwatch = \"0s\"\n";
 
+/// The hosts' own system, among the apps of a group.
+const SYSTEM: &str = "system";
+
+/// Exit code of a swap that is refused (docs/cli.md).
+const REFUSED: i32 = 12;
+
 /// What a web server has, and how often it said that it is as before.
 #[derive(Debug, Default)]
 struct Served {
@@ -115,9 +121,21 @@ impl<'h> Desk<'h> {
         more: &[&str],
         keys: &[&str],
     ) -> Result<Vec<u8>> {
+        self.release_of(APP, path, group, serial, more, keys)
+    }
+
+    fn release_of(
+        &self,
+        app: &str,
+        path: &str,
+        group: &str,
+        serial: u64,
+        more: &[&str],
+        keys: &[&str],
+    ) -> Result<Vec<u8>> {
         let (file, serial) = (self.at("release").display().to_string(), serial.to_string());
         let cache = self.host.cache.url();
-        let words = ["release", "make", APP, path, "-g", group, "-s", &serial, "-c", &cache];
+        let words = ["release", "make", app, path, "-g", group, "-s", &serial, "-c", &cache];
         self.host.host.must(&[&words[..], &["-o", &file], more].concat())?;
         for key in keys {
             let key = self.at(key).display().to_string();
@@ -153,9 +171,13 @@ fn until_serves(host: &AppHost, version: &str) -> Result<()> {
 }
 
 fn desired(url: &str, signers: &Path, more: &str) -> String {
+    desired_of(APP, url, signers, more)
+}
+
+fn desired_of(app: &str, url: &str, signers: &Path, more: &str) -> String {
     let signers = signers.display();
     format!(
-        "[desired.{APP}]\nurl = \"{url}\"\nsigners = \"{signers}\"\nthreshold = 2\nevery = \"1s\"\n\
+        "[desired.{app}]\nurl = \"{url}\"\nsigners = \"{signers}\"\nthreshold = 2\nevery = \"1s\"\n\
          {more}\n"
     )
 }
@@ -243,11 +265,13 @@ fn verified(desk: &Desk<'_>) -> Result<Output> {
 }
 
 /// Proof: a group of three whose hosts look at the ledger. One `publish`, and all serve it by one
-/// rollout of that name, blessed; only-signed hosts refuse what somebody rolls past the persons.
+/// rollout of that name, blessed; only-signed hosts refuse what somebody rolls past the persons. A
+/// release of the hosts' own system begins its rollout as well, and no host is swapped to it by hand.
 pub fn a_group_by_its_ledger() -> Result<()> {
     let signers = tempfile::NamedTempFile::new().context("a file of signers")?;
     let path = signers.path().to_owned();
-    let config = desired("ledger:", &path, "only-signed = true");
+    let config =
+        desired("ledger:", &path, "only-signed = true") + &desired_of(SYSTEM, "ledger:", &path, "");
     let fleet = Fleet::start_with(3, QUICK, None, |_| config.clone())?;
     let maker = &fleet.hosts[0];
     let desk = Desk::new(maker)?;
@@ -257,8 +281,8 @@ pub fn a_group_by_its_ledger() -> Result<()> {
     let signed = desk.release(&second, GROUP, 7, &[], &["alice", "bob"])?;
     std::fs::write(desk.at("release"), signed)?;
     let file = desk.at("release").display().to_string();
-    let put = maker.host.rollinit(&["release", "publish", &file, "--ledger", &fleet.ledger])?;
-    ensure!(put.code == Some(0), "{put:?}");
+    let publish = ["release", "publish", &file, "--ledger", &fleet.ledger];
+    maker.host.must(&publish)?;
     for host in &fleet.hosts {
         until_serves(host, "web-2")?;
     }
@@ -281,7 +305,30 @@ pub fn a_group_by_its_ledger() -> Result<()> {
     for host in &fleet.hosts {
         ensure!(host.version()? == "web-2", "{}", said()?);
     }
-    Ok(())
+    let signed = desk.release_of(SYSTEM, &third, GROUP, 9, &[], &["alice", "bob"])?;
+    std::fs::write(&file, signed)?;
+    maker.host.must(&publish)?;
+    a_system_is_rolled(&fleet, &third)
+}
+
+/// These hosts have no system of their own: what begins is seen on the ledger, and what is refused
+/// on each of them.
+fn a_system_is_rolled(fleet: &Fleet, path: &str) -> Result<()> {
+    let host = &fleet.hosts[1].host;
+    host.until("a rollout of the system goes on", || {
+        let status = fleet.status()?;
+        let apps = status["apps"].as_array().cloned().unwrap_or_default();
+        let system = apps.iter().find(|app| app["app"] == SYSTEM);
+        Ok(system.is_some_and(|app| app["rollout"]["id"] == "release-9"))
+    })
+    .with_context(|| fleet.said())?;
+    let mut said = String::new();
+    host.until("nobody swaps it by hand", || {
+        let output = host.rollinit(&["swap", SYSTEM, path])?;
+        said = format!("{output:?}");
+        Ok(output.code == Some(REFUSED) && output.stderr.contains("rollinit rollout start system"))
+    })
+    .with_context(|| said.clone())
 }
 
 /// Proof: an instance whose tag names an object in S3 (moto, with signatures of requests) becomes

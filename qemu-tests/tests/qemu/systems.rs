@@ -28,6 +28,9 @@ pub fn roll(name: &str) -> Result<()> {
         let (v2, v3) = (v2?, v3?);
         let rolled = watched(&cluster, &v2)?.expect(BLESSED)?;
         println!("v1 -> v2 on {HOSTS} hosts in {:.1} s", rolled.took.as_secs_f64());
+        for number in 1..=HOSTS {
+            cluster.host(number)?.settled()?;
+        }
         let boots = boots(&mut cluster)?;
         ensure!(boots.iter().all(|(_, system)| *system == v2), "{boots:?} should run {v2}");
 
@@ -68,8 +71,6 @@ fn boots(cluster: &mut Cluster) -> Result<Vec<(String, String)>> {
     (1..=HOSTS)
         .map(|number| {
             let host = cluster.host(number)?;
-            // The test agent of the boot that is now.
-            host.settled()?;
             let boot = host.shell("cat /proc/sys/kernel/random/boot_id")?.trim().to_owned();
             let line = host.shell("cat /proc/cmdline")?;
             let word = line.split_whitespace().find_map(|word| word.strip_prefix("init="));
@@ -113,6 +114,8 @@ fn back_on(
     system: &str,
     before: &[(String, String)],
 ) -> Result<()> {
+    // The test agent of the boot that is now.
+    cluster.host(struck)?.settled()?;
     let after = boots(cluster)?;
     for (number, (before, after)) in (1..).zip(before.iter().zip(&after)) {
         ensure!(after.1 == system, "host {number} runs {}", after.1);

@@ -179,7 +179,68 @@ async fn waits_for_app(tools: &Tools) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollout::Step;
+    use rollout::system::{Facts, Reboot};
+    use rollout::{Now, Origin, Release, Step, Summary};
+
+    /// A host of this boot, with a swap under way or one that went well.
+    fn machine(under_way: Option<State>) -> Machine {
+        let to = Release { path: "/nix/store/new".to_owned(), generation: Some(2) };
+        let from = Release { path: "/nix/store/old".to_owned(), generation: Some(1) };
+        let (id, origin) = ("r1-7".to_owned(), Origin::Swap);
+        let mut record = Record { boot: "b".to_owned(), ..Record::default() };
+        let facts = Facts { boot: "b".to_owned(), profile: Some(from.clone()), ..Facts::default() };
+        match under_way {
+            Some(state) => {
+                let (reboot, began_ms, from) = (Reboot::Auto, 1, Some(from));
+                record.swap =
+                    Some(Swap { id, origin, from, to, reboot, began_ms, state, back: None });
+            }
+            None => record.history.push(Summary {
+                id,
+                origin,
+                from: Some(from),
+                to,
+                began_ms: 1,
+                ended_ms: 2,
+                outcome: Some(Outcome::plain(OutcomeKind::Committed)),
+            }),
+        }
+        Machine::resume(record, Now::default(), facts).0
+    }
+
+    /// A swap can be called back until its entry is written. One that went well keeps the host out
+    /// as long as its apps are not back, to whoever holds the slot that it went with.
+    #[test]
+    fn how_the_system_stands() {
+        let id = "r1-7".to_owned();
+        for (state, switched, says) in [
+            (State::Planned, false, ""),
+            (State::Fetched, false, ""),
+            (State::Rebooting, true, "reboots"),
+            (State::Activating, true, ""),
+        ] {
+            let local = local(&machine(Some(state)), Some(&id), None, None);
+            assert_eq!(local.swap, LocalSwap::Running { id: id.clone(), switched }, "{state:?}");
+            assert_eq!(
+                (local.says.as_str(), local.path.as_deref()),
+                (says, Some("/nix/store/old"))
+            );
+        }
+        let done = machine(None);
+        let stands = |slot, settling| local(&done, slot, None, settling);
+        let ended = LocalSwap::Ended { id: id.clone(), stop: Stop::Committed };
+        assert_eq!(stands(Some(&*id), None).swap, ended);
+        assert_eq!(stands(None, Some("web runs")).swap, ended, "nobody waits for it");
+        let settles = stands(Some(&*id), Some("web runs"));
+        assert_eq!(settles.swap, LocalSwap::Settles { id });
+        assert!(settles.says.contains("is back once web runs"), "{}", settles.says);
+    }
+
+    /// Rooms that know nothing of each other say the same.
+    #[test]
+    fn the_system_has_one_name() {
+        assert_eq!(SYSTEM, rollout::fleet::SYSTEM);
+    }
 
     fn outcome(kind: OutcomeKind, reason: &str) -> Outcome {
         let failed_at = Some(Step::Bless);
