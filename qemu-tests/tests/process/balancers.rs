@@ -227,7 +227,21 @@ pub fn the_host_goes_down() -> Result<()> {
     ensure!(fronted.is_written_down(), "it is to come back");
     fronted.host.settle()?;
     fronted.until(HOST, "up")?;
-    fronted.host.host.until("nothing is written down", || Ok(!fronted.is_written_down()))
+    fronted.host.host.until("nothing is written down", || Ok(!fronted.is_written_down()))?;
+
+    // An agent that dies in the middle of that is not started again, and not waited for.
+    fronted.order(OTHER, "maint")?;
+    let _slow = fronted.slow(30_000)?;
+    fronted.host.host.until("the slow request is with the app", || {
+        Ok(fronted.host.served()?.lines().any(|line| line.contains("slow-1")))
+    })?;
+    fronted.order(OTHER, "ready")?;
+    fronted.host.host.must(&["poweroff"])?;
+    fronted.until(HOST, "drain")?;
+    ensure!(fronted.host.kill_agent()?, "the agent waits for the request\n{}", said(&fronted.host));
+    fronted.host.host.until("nobody holds it up any more", || {
+        Ok(fronted.host.host.said().contains("rollinit-balancers#1 exited with code 1"))
+    })
 }
 
 /// Proof: a host of a group whose balancer does not obey gets no release, fails none, and holds up

@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+/// The agent's service.
+const AGENT: &str = "rollinit-agent";
+
 /// Until a daemon that is being replaced is asked again. The service's stop timeout bounds it all.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -27,13 +30,43 @@ pub async fn hold(supervisor: &Path, agent: &Path) -> Result<Code, Failure> {
     if !host_goes_down(supervisor).await? {
         return Ok(Code::Done);
     }
+    tokio::select! {
+        left = left(agent) => left.map(|()| Code::Done),
+        () = agent_is_gone(supervisor) => Err(Failure {
+            code: Code::Failed,
+            kind: "went_away",
+            message: format!("{AGENT} ended, and nothing is started any more: this host is not out \
+                              of its balancers"),
+            cures: vec!["Their own health checks find it out.".to_owned()],
+        }),
+    }
+}
+
+/// Until the host is out.
+async fn left(agent: &Path) -> Result<(), Failure> {
     loop {
         match leave(agent).await {
-            Ok(()) => return Ok(Code::Done),
-            // Its successor knows what was taken out already.
+            Ok(()) => return Ok(()),
+            // A successor knows what was taken out already.
             Err(CallError::Connect { .. } | CallError::Broken { .. }) => sleep(AGAIN).await,
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Until nobody will answer: in a shutdown no service is started again, and the socket of one that
+/// ended takes callers all the same. A host is not held up for that.
+async fn agent_is_gone(supervisor: &Path) {
+    let ask = async || Client::connect(supervisor).await?.status(None).await;
+    loop {
+        // Without an answer nothing is known.
+        if let Ok(status) = ask().await
+            && let Some(service) = status.services.iter().find(|service| service.name == AGENT)
+            && service.pid.is_none()
+        {
+            return;
+        }
+        sleep(AGAIN).await;
     }
 }
 
