@@ -53,6 +53,7 @@ fn group() -> Group {
         last: Some(last),
         failed: vec![failed],
         serial: u64::MAX,
+        document: String::new(),
         rest: BTreeMap::from([("later".to_owned(), true.into())]),
     };
     group.apps.insert("web".to_owned(), track);

@@ -5,7 +5,7 @@ use crate::app;
 use crate::fleet::{Fleet, RecordError};
 use control::agent::OutcomeKind;
 use release::{Applied, Wish};
-use rollout::fleet::{Group, How, Refusal, Rollout, Version};
+use rollout::fleet::{Group, How, Refusal, Rollout, Track, Version};
 
 /// Lets the app run that.
 pub async fn apply(host: &Host, app: &str, wish: &Wish) -> Applied {
@@ -53,12 +53,24 @@ async fn roll(fleet: &Fleet, app: &str, wish: &Wish) -> Applied {
 /// joined has not: what became of the release since (somebody ended it, or rolled another one by
 /// hand) is not undone for that.
 fn begin(group: &mut Group, app: &str, wish: &Wish, rollout: &Rollout) -> Result<(), Refusal> {
-    let known = group.apps.get(app).filter(|track| track.newest_serial() == wish.serial);
-    if let Some(track) = known.filter(|_| wish.serial != 0) {
+    let is_signed = wish.serial != 0;
+    let is_known = |track: &&Track| match is_signed {
+        true => track.newest_serial() == wish.serial,
+        false => track.document == wish.id,
+    };
+    if let Some(track) = group.apps.get(app).filter(is_known) {
         return track.admits(&rollout.to);
     }
     let supersede = gives_way(group, app, wish);
-    group.start(app, rollout.clone(), supersede)
+    if let Some(track) = group.apps.get_mut(app).filter(|_| !is_signed) {
+        // One that comes back after another has the name of its rollout before: it is a new one.
+        track.last.take_if(|last| last.id == wish.id);
+    }
+    group.start(app, rollout.clone(), supersede)?;
+    if let Some(track) = group.apps.get_mut(app).filter(|_| !is_signed) {
+        track.document.clone_from(&wish.id);
+    }
+    Ok(())
 }
 
 /// Whether the rollout that goes on gives way: one of an older release does, as does the document
@@ -161,6 +173,34 @@ mod tests {
         };
         group.apps.get_mut("web").expect("known").failed.push(failed);
         assert!(matches!(begin(&mut group, &newer), Err(Refusal::Barred { .. })));
+    }
+
+    /// The same for a document without signatures; one that comes back after another is new.
+    #[test]
+    fn a_document_that_the_group_has_seen_is_not_begun_again() {
+        let mut group = Group::new();
+        let document = |name: &str| Wish {
+            path: format!("/nix/store/{name}"),
+            id: format!("path-{name}"),
+            ..wish(0)
+        };
+        let (first, second) = (document("a"), document("b"));
+        let begin = |group: &mut Group, wish: &Wish| begin(group, "web", wish, &rollout(wish));
+        for wish in [&first, &second, &first] {
+            begin(&mut group, wish).expect("a new one");
+            let going = group.apps["web"].rollout.as_ref().map(|going| going.to.path.clone());
+            assert_eq!(going.as_ref(), Some(&wish.path));
+        }
+        let by_hand = Wish { id: "HAND".to_owned(), by: "anna".to_owned(), ..document("c") };
+        group.start("web", rollout(&by_hand), true).expect("in its place");
+        let before = group.clone();
+        begin(&mut group, &first).expect("seen before");
+        assert_eq!(group, before);
+        let waits = begin(&mut group, &second);
+        assert!(matches!(waits, Err(Refusal::UnderWay { .. })), "{waits:?}");
+        group.abort("web", "no", 1).expect("it goes on");
+        begin(&mut group, &second).expect("it was only waiting");
+        assert!(group.apps["web"].rollout.is_some());
     }
 
     /// Older releases give way to newer ones, a person's rollout to nobody.

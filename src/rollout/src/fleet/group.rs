@@ -63,6 +63,10 @@ pub struct Track {
     /// signed was rolled since.
     #[serde(default)]
     pub serial: u64,
+    /// The rollout that the newest document without signatures led to: such a document has no
+    /// serial.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub document: String,
     /// What a newer release of rollinit keeps here.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
