@@ -26,6 +26,11 @@ let
   systems = {
     # Another command line: it takes a reboot.
     v2 = { boot.kernelParams = [ "system=v2" ]; };
+    # The same as v2 but for a service: no reboot.
+    live = {
+      boot.kernelParams = [ "system=v2" ];
+      rollinit.services.added = { exec = [ "${pkgs.busybox}/bin/sleep" "1000000" ]; };
+    };
     # A kernel panic, as soon as there are services.
     v3 = {
       boot.kernelParams = [ "system=v3" ];

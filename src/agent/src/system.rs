@@ -20,8 +20,8 @@ use control::agent::board::Reader;
 use control::agent::{Error, SYSTEM};
 use ground::Ground;
 use journal::Journal;
-use rollout::system::{Answer, Effect, Event, Machine, Request};
-use rollout::{Admission, Failure, Release, RootRole, Ticket};
+use rollout::system::{Answer, Effect, Event, Inspected, Machine, Request};
+use rollout::{Admission, Failure, Fault, Release, RootRole, Ticket};
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
@@ -234,16 +234,9 @@ impl System {
         let inspect = tokio::task::spawn_blocking(move || ground.inspect(&path, &[]));
         let inspected = inspect.await.unwrap_or_else(|error| {
             let reason = format!("a thread for the boot partition: {error}");
-            Err(Failure { fault: rollout::Fault::Host, reason, cure: Vec::new() })
+            Err(Failure { fault: Fault::Host, reason, cure: Vec::new() })
         })?;
-        match (inspected.needs_reboot, inspected.no_slots) {
-            (Some(why), Some(no_slots)) => Err(Failure {
-                fault: rollout::Fault::Host,
-                reason: format!("it takes a reboot ({why}), and {no_slots}"),
-                cure: vec!["`rollinit swap system PATH --reboot never --force` there".to_owned()],
-            }),
-            _ => Ok(()),
-        }
+        able(inspected)
     }
 
     /// The path of a generation, or of the previous one.
@@ -425,6 +418,15 @@ impl System {
     }
 }
 
+/// Whether a host can become what was looked at.
+fn able(inspected: Inspected) -> Result<(), Failure> {
+    let Inspected { needs_reboot: Some(why), no_slots: Some(no_slots), .. } = inspected else {
+        return Ok(());
+    };
+    let reason = format!("it takes a reboot ({why}), and {no_slots}");
+    Err(Failure { fault: Fault::Host, reason, cure: Vec::new() })
+}
+
 /// The system's task does not answer.
 fn gone() -> Error {
     Error::Failed {
@@ -443,3 +445,28 @@ fn ended(ticket: Ticket, answer: Result<Answer, Failure>) -> Event {
 
 /// How long `rollinit-activate switch` may take: it waits for nothing but disks.
 const ACTIVATE_PATIENCE: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host without a loader that counts can do without a reboot, and says so if it cannot.
+    #[test]
+    fn who_can_become_what() {
+        let why = || Some("another kernel".to_owned());
+        let no_slots = || Some("this host was not started by systemd-boot".to_owned());
+        for (needs_reboot, no_slots, can) in [
+            (None, None, true),
+            (why(), None, true),
+            (None, no_slots(), true),
+            (why(), no_slots(), false),
+        ] {
+            let text = String::new();
+            let able = able(Inspected { needs_reboot, no_slots, text });
+            assert_eq!(able.is_ok(), can, "{able:?}");
+            if let Err(failure) = able {
+                assert!(failure.reason.contains("(another kernel), and this host was not"));
+            }
+        }
+    }
+}

@@ -647,6 +647,9 @@ fn each_error_is_in_the_page() {
         include_str!("../../agent/src/fleet.rs"),
         include_str!("../../agent/src/fleet/fence.rs"),
         include_str!("../../agent/src/fleet/records.rs"),
+        include_str!("../../agent/src/fleet/system.rs"),
+        include_str!("../../agent/src/system.rs"),
+        include_str!("../../rollout/src/fleet/member/system.rs"),
         include_str!("../../agent/src/fleet/words.rs"),
     ];
     for text in [
@@ -670,6 +673,10 @@ fn each_error_is_in_the_page() {
         " does not roll this release any more",
         ": the ledger gives no answer: ",
         ": nothing was rolled there yet",
+        "it takes a reboot (",
+        "it runs it, and is back once ",
+        "for this host's own system",
+        "until the swap of ",
         "another host calls itself ",
         " could not be changed: ",
         " rolls it, now to ",

@@ -82,9 +82,13 @@ impl Member {
         if switched {
             return;
         }
-        if !called_for && self.cancelled.as_deref() != Some(id) {
+        // A host that is told to end is not rebooted into another system before that.
+        let leaves = self.leaving.as_deref().filter(|_| slot.app == SYSTEM);
+        let unwanted = leaves.or_else(|| (!called_for).then_some(NOT_CALLED_FOR));
+        if let Some(why) = unwanted.map(str::to_owned)
+            && self.cancelled.as_deref() != Some(id)
+        {
             self.cancelled = Some(id.to_owned());
-            let why = NOT_CALLED_FOR.to_owned();
             let (app, id) = (slot.app.clone(), id.to_owned());
             self.effects.push(Effect::Cancel { app, id, why });
         }
