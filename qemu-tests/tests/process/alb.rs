@@ -191,10 +191,11 @@ fn out_and_back(port: u16, old: &str, new: &str) -> Vec<String> {
 /// before; then the app stops, and the power goes.
 pub fn around_swaps_and_spot() -> Result<()> {
     let host = AppHost::prepare(&format!("{QUICK}strategy = \"restart\"\n"))?;
-    let sick = Release { name: "web-4", serve: &["--up-status", "503"], programs: &[] };
-    let make = |name| host.release(&release(name));
-    let (second, third, fifth) = (make("web-2")?, make("web-3")?, make("web-5")?);
-    let sick = host.release(&sick)?;
+    let make = |name, serve| host.release(&Release { name, serve, programs: &[] });
+    let sick: &[&str] = &["--up-status", "503"];
+    let (second, third) = (make("web-2", &[])?, make("web-3", &[])?);
+    // The last one would be taken back after a while, too; until then the host is out.
+    let (sick, fifth) = (make("web-4", sick)?, make("web-5", sick)?);
     hold_balancers(&host.host)?;
     let port = host.port;
     let mut fronted = Fronted::start(host, &[port], "around = \"restart\"\nasg = \"standby\"\n")?;

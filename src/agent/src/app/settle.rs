@@ -17,8 +17,7 @@ impl Task {
         self.is_settled = true;
         let (tools, app) = (Rc::clone(&self.tools), Rc::clone(&self.app));
         let settle = async move {
-            // An agent that is started anew in the middle of a shutdown gives nothing back.
-            if !goes_down(&tools).await && !ports::settle(&tools, &app).await {
+            if !ports::settle(&tools, &app).await {
                 balanced::settle(tools, app).await;
             }
         };
@@ -30,11 +29,6 @@ impl Task {
         self.settling.take().inspect(AbortHandle::abort);
         self.is_settled = false;
     }
-}
-
-async fn goes_down(tools: &Tools) -> bool {
-    let status = tools.supervisor.ask(async |client| client.status(None).await).await;
-    status.is_ok_and(|status| status.host.shutdown.is_some())
 }
 
 /// Tells the app's task when a reload gives the app other ports, for the life of the agent.
