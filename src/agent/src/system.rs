@@ -44,6 +44,8 @@ pub struct System {
     inbox: mpsc::Sender<Input>,
     /// The swap that is none: a dry run.
     dry: RefCell<Option<String>>,
+    /// What its balancers wait for, before the host reboots.
+    waits_for: RefCell<Option<String>>,
     is_host: bool,
 }
 
@@ -126,6 +128,7 @@ impl System {
             machine: RefCell::new(machine),
             inbox: sender,
             dry: RefCell::new(None),
+            waits_for: RefCell::new(None),
             is_host,
         });
         if is_host {
@@ -216,6 +219,12 @@ impl System {
         let (reply, answer) = oneshot::channel();
         self.inbox.send(Input::Cancel(reason, reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
+    }
+
+    /// What its balancers wait for, before the host reboots.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        self.waits_for.borrow().clone()
     }
 
     /// Whether this host has a system that can be swapped at all: it is no folder that an agent is

@@ -11,7 +11,7 @@ use ledger::{Address, Engine};
 use rollout::Ledger;
 use rollout::fleet::{
     AppStatus, AppWord, Group, Hold, Holder, Migrations, Outcome, Pause, Portion, Rollout, Seat,
-    Status, Stop, Version, keys,
+    Status, Stop, Track, Version, keys,
 };
 use serde_json::Value;
 use stage::{Ended, assert_screen, assert_screen_in, help, rollinit};
@@ -422,9 +422,18 @@ fn promotion() {
     for host in HOSTS {
         stage.put_host("prod", host, NEW, AppWord::Serves, "");
     }
+    let mut both = stage.group("staging");
+    both.apps.insert("system".to_owned(), both.apps["web"].clone());
+    stage.put_group("staging", &both);
+    let mut prod = Group::new();
+    prod.apps.insert("system".to_owned(), Track::default());
+    stage.put_group("prod", &prod);
     let promoted = stage.run(&["rollout", "promote", "staging", "prod", "--json"]);
     assert_eq!((promoted.code, &promoted.json()["path"]), (0, &OLD.into()), "{promoted:?}");
     assert_eq!(stage.group("prod").apps["web"].rollout.clone().unwrap().to.path, OLD);
+    assert_eq!(stage.group("prod").apps["system"].rollout, None, "only by its name");
+    let named = stage.run(&["rollout", "promote", "staging", "prod", "system"]);
+    assert_eq!((named.code, stage.group("prod").apps["system"].rollout.is_some()), (0, true));
     let mut group = stage.group("staging");
     group.start("web", rolling("R7", NEW), false).unwrap();
     stage.put_group("staging", &group);

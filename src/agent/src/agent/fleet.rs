@@ -22,8 +22,10 @@ impl Agent {
         let mut locals: Vec<Local> = self.all().iter().map(tell).collect();
         if self.system.is_host() {
             let (slot, over) = (slot_of(SYSTEM), over(SYSTEM));
+            let leaving = self.system.waits_for();
+            let waits_for = leaving.as_deref().or(settling);
             locals.push(
-                self.system.look(|machine| local_system(machine, slot, over.as_ref(), settling)),
+                self.system.look(|machine| local_system(machine, slot, over.as_ref(), waits_for)),
             );
         }
         locals

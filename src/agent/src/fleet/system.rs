@@ -17,14 +17,14 @@ use tokio::time::sleep;
 /// Until apps that were not well are asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The system, for a host whose slot goes with the swap `slot`, if it holds one. `settling`: what
-/// keeps the host out after that swap went well.
+/// The system, for a host whose slot goes with the swap `slot`, if it holds one. `waits_for`: what
+/// its balancers wait for before the reboot, or what keeps the host out after it.
 #[must_use]
 pub fn local(
     machine: &Machine,
     slot: Option<&str>,
     over: Option<&Over>,
-    settling: Option<&str>,
+    waits_for: Option<&str>,
 ) -> Local {
     let record = machine.record();
     let over = over.filter(|over| slot.is_none_or(|slot| slot == over.id));
@@ -38,13 +38,14 @@ pub fn local(
         .or(over)
         .or_else(|| record.history.last().and_then(|last| ended(record, &last.id)))
         .unwrap_or(LocalSwap::None);
-    let (swap, says) = match (swap, settling) {
+    let (swap, says) = match (swap, waits_for) {
         (LocalSwap::Ended { id, stop: Stop::Committed }, Some(why)) if slot == Some(&id) => {
             (LocalSwap::Settles { id }, format!("it runs it, and is back once {why}"))
         }
-        (swap, _) => {
-            (swap, record.swap.as_ref().map_or_else(String::new, |swap| says(machine, swap)))
-        }
+        (swap, _) => (
+            swap,
+            record.swap.as_ref().map_or_else(String::new, |swap| says(machine, swap, waits_for)),
+        ),
     };
     let barred = record.failed.iter().map(|failed| Barred {
         path: failed.path.clone(),
@@ -62,9 +63,10 @@ pub fn local(
 }
 
 /// What a swap under way is at, where that takes its time.
-fn says(machine: &Machine, swap: &Swap) -> String {
+fn says(machine: &Machine, swap: &Swap, waits_for: Option<&str>) -> String {
     match swap.state {
-        State::Rebooting => "reboots".to_owned(),
+        State::Rebooting => waits_for
+            .map_or_else(|| "reboots".to_owned(), |why| format!("is about to reboot: {why}")),
         State::Booted => match machine.trial_waits_for() {
             Some(waits_for) => format!("has rebooted, and waits for {waits_for}"),
             None => "has rebooted, and has to stay up for a while".to_owned(),
@@ -226,6 +228,9 @@ mod tests {
                 (says, Some("/nix/store/old"))
             );
         }
+        let reboots = machine(Some(State::Rebooting));
+        let waits = local(&reboots, Some(&id), None, Some("web is needed"));
+        assert_eq!(waits.says, "is about to reboot: web is needed");
         let done = machine(None);
         let stands = |slot, settling| local(&done, slot, None, settling);
         let ended = LocalSwap::Ended { id: id.clone(), stop: Stop::Committed };

@@ -145,7 +145,13 @@ impl System {
     /// Lets the host leave its balancers for a swap's reboot.
     async fn leave(&self, swap: &str) -> Result<(), Failure> {
         fence(&self.tools, SYSTEM, swap, Before::Users).await?;
-        self.tools.balancers.spare_host(&self.tools, &|_| {}).await?;
+        let say = |words: &str| {
+            self.waits_for.replace(Some(words.to_owned()));
+            self.tools.moved.notify_one();
+        };
+        let left = self.tools.balancers.spare_host(&self.tools, &say).await;
+        self.waits_for.take();
+        left?;
         // That may have taken long.
         fence(&self.tools, SYSTEM, swap, Before::Users).await
     }

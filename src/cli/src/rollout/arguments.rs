@@ -151,7 +151,7 @@ pub enum Verb {
         from: String,
         /// The group that shall: prod
         to: String,
-        /// The app; if none is named all that both groups have
+        /// The app; if none is named all that both groups have but `system`
         app: Option<String>,
         #[command(flatten)]
         how: How,

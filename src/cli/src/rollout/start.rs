@@ -11,7 +11,7 @@ use crate::exit::{Code, Failure};
 use crate::screen::{Screen, printable};
 use crate::times::now_ms;
 use rollout::Ledger;
-use rollout::fleet::{Group, Rollout, Version, keys};
+use rollout::fleet::{Group, Rollout, SYSTEM, Track, Version, keys};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -82,10 +82,12 @@ pub async fn promote(
     Ok(code)
 }
 
-/// What is blessed in the one group, and what the other one has, too.
+/// What is blessed in the one group, and what the other one has, too. Not the hosts' own system:
+/// it says what group it is of, and reboots hosts; who means it names it.
 fn shared_apps(record: &Group, target: &Read) -> Vec<String> {
     let there = known_apps(target);
-    let blessed = record.apps.iter().filter(|(_, track)| track.blessed.is_some());
+    let is_app = |(app, track): &(&String, &Track)| *app != SYSTEM && track.blessed.is_some();
+    let blessed = record.apps.iter().filter(is_app);
     blessed.map(|(app, _)| app.clone()).filter(|app| there.contains(app)).collect()
 }
 
