@@ -163,11 +163,12 @@ impl Fronted {
         })?)
     }
 
-    /// From now on the host leaves the balancer around any swap.
-    fn always(&self) -> Result<()> {
+    /// Replaces words of the agent's configuration, and has it read.
+    fn reconfigure(&self, words: &[(&str, &str)]) -> Result<()> {
         let path = self.host.host.path("agent.toml");
         let text = std::fs::read_to_string(&path)?;
-        std::fs::write(path, text.replace("around = \"restart\"", "around = \"always\""))?;
+        let replace = |text: String, (from, to): &(&str, &str)| text.replace(from, to);
+        std::fs::write(path, words.iter().fold(text, replace))?;
         self.host.host.must(&["restart", AGENT]).map(drop)
     }
 }
@@ -186,9 +187,9 @@ fn out_and_back(port: u16, old: &str, new: &str) -> Vec<String> {
 /// Then it goes: in standby first, out of the target group while the old version serves, back when
 /// the new one does, though AWS throttles, loses an answer, and the agent is killed meanwhile.
 /// Nobody waits for `unused`. A swap by `overlap` AWS never hears of; with `always` it does the
-/// same, and one to a sick release ends back in. Then a spot notice comes while the host is out for
-/// a swap, in standby: its group gets it back, so that it is replaced and the group as large as
-/// before; then the app stops, and the power goes.
+/// same, and one to a sick release ends back in, with the group suspended meanwhile. Then a spot
+/// notice comes while the host is out for a swap, in standby: its group gets it back, so that it is
+/// replaced and the group as large as before; then the app stops, and the power goes.
 pub fn around_swaps_and_spot() -> Result<()> {
     let host = AppHost::prepare(&format!("{QUICK}strategy = \"restart\"\n"))?;
     let make = |name, serve| host.release(&Release { name, serve, programs: &[] });
@@ -234,10 +235,13 @@ pub fn around_swaps_and_spot() -> Result<()> {
     let load = fronted.load("later")?;
     expect(&fronted.host, &fronted.host.swap(&third, &[])?, COMMITTED)?;
     fronted.expect_calls(&[])?;
-    fronted.always()?;
+    fronted.reconfigure(&[("\"restart\"", "\"always\""), ("standby", "suspend")])?;
     expect(&fronted.host, &fronted.host.swap(&sick, &[])?, ROLLED_BACK)?;
-    fronted.expect_calls(&out_and_back(port, "web-3", "web-3"))?;
+    let mut expected = out_and_back(port, "web-3", "web-3");
+    (expected[0], expected[3]) = ("SuspendProcesses web".into(), "ResumeProcesses web".into());
+    fronted.expect_calls(&expected)?;
 
+    fronted.reconfigure(&[("suspend", "standby")])?;
     let mut swap = fronted.host.begin(&["swap", APP, &fifth])?;
     fronted.until_call("DeregisterTargets")?;
     fronted.plant(SPOT, json!({ "action": "terminate", "time": "${now+90}" }))?;

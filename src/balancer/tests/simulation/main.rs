@@ -361,6 +361,18 @@ fn a_version_that_the_balancer_finds_unwell() {
     assert!(!world.kept.is_empty(), "it is not back");
 }
 
+/// Users are not moved to a port that the balancer has no place for; leaving one is no trouble.
+#[test]
+fn nobody_joins_where_there_is_no_place() {
+    let mut world = World::new(4);
+    world.faults = 0;
+    world.places.clear();
+    let failed = world.until_over(Goal::Join, Haste::None).expect_err("there is none");
+    assert_eq!(failed.kind, FailedKind::Away);
+    assert!(failed.reason.contains("at that port"), "{}", failed.reason);
+    world.until_over(Goal::Leave, Haste::None).expect("it is not there");
+}
+
 /// A record that cannot be written takes nobody out.
 #[test]
 fn nothing_is_taken_that_is_not_written_down() {
