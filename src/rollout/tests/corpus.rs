@@ -145,7 +145,6 @@ fn go_on(group: Option<Group>, members: Vec<Status>) {
     let local = Local {
         app: "web".to_owned(),
         path: Some("/nix/store/a".to_owned()),
-        serves: true,
         swap: LocalSwap::None,
         barred: Vec::new(),
         says: String::new(),

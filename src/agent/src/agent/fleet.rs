@@ -17,7 +17,7 @@ impl Agent {
         let slot_of = |app: &str| slot.filter(|(name, _)| *name == app).map(|(_, id)| id);
         let tell = |app: &Rc<App>| {
             let (slot, over) = (slot_of(&app.name), over(&app.name));
-            app.look(|machine| local(machine, slot, over.as_ref(), app.has_program()))
+            app.look(|machine| local(machine, slot, over.as_ref()))
         };
         let mut locals: Vec<Local> = self.all().iter().map(tell).collect();
         if self.system.is_host() {

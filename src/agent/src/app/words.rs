@@ -6,12 +6,6 @@ use control::agent::{OutcomeKind, Progress, Step, StepState};
 use rollout::Release;
 
 impl App {
-    /// Whether it has something to run, by what the supervisor last said: also what its image has.
-    #[must_use]
-    pub fn has_program(&self) -> bool {
-        self.view.borrow().as_ref().is_some_and(|view| view.serving.closure.is_some())
-    }
-
     /// A line of progress in the words that travel.
     fn progress(&self, report: &rollout::Report) -> Progress {
         let mut to = convert::release(&report.to);

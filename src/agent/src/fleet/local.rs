@@ -15,10 +15,9 @@ pub struct Over {
 /// The app, for a host whose slot goes with the swap `slot`, if it holds one.
 ///
 /// Of several swaps the one that goes on is told first, then the slot's own, then the newest: a
-/// swap of the slot that ended counts also when another one came after it. `serves`: it has
-/// something to run.
+/// swap of the slot that ended counts also when another one came after it.
 #[must_use]
-pub fn local(machine: &Machine, slot: Option<&str>, over: Option<&Over>, serves: bool) -> Local {
+pub fn local(machine: &Machine, slot: Option<&str>, over: Option<&Over>) -> Local {
     let record = machine.record();
     let over = over.filter(|over| slot.is_none_or(|slot| slot == over.id));
     let over = over.map(|over| LocalSwap::Ended { id: over.id.clone(), stop: over.stop.clone() });
@@ -39,7 +38,6 @@ pub fn local(machine: &Machine, slot: Option<&str>, over: Option<&Over>, serves:
     Local {
         app: record.app.clone(),
         path: machine.profile().map(str::to_owned),
-        serves,
         swap,
         barred: barred.collect(),
         says: String::new(),

@@ -55,7 +55,6 @@ pub fn local(
     Local {
         app: SYSTEM.to_owned(),
         path: machine.profile().map(str::to_owned),
-        serves: true,
         swap,
         barred: barred.collect(),
         says,

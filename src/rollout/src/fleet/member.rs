@@ -29,8 +29,8 @@
 //!   those hosts back, and when, is for people to say.
 //! - The hosts' own system ([`SYSTEM`](super::SYSTEM)) goes the same way. Its swap may reboot the
 //!   host: the slot is kept over that, and until the apps of the host are back
-//!   ([`LocalSwap::Settles`]). It begins when no other swap goes on here. A host that serves nobody
-//!   yet installs the blessed system without a slot, and its apps after that.
+//!   ([`LocalSwap::Settles`]). It begins when no other swap goes on here. A host that is
+//!   new installs the blessed system without a slot, and its apps after that.
 //! - When all members run the rollout's release, the first one to see it writes that it is blessed.
 //! - Slots have no expiry. Whether a holder still exists is asked of EC2; only one that is
 //!   terminated, or unknown for [`UNKNOWN_MS`], is buried.
@@ -124,8 +124,6 @@ pub struct Local {
     pub app: String,
     /// What a boot would start; none without a generation.
     pub path: Option<String>,
-    /// Whether a program of it runs, with a generation or without one.
-    pub serves: bool,
     /// What swaps it has.
     pub swap: LocalSwap,
     /// Paths that failed here, and are not tried again without force.

@@ -128,7 +128,6 @@ impl Own {
         Local {
             app: app.to_owned(),
             path: self.path.clone(),
-            serves: self.path.is_some(),
             swap,
             barred: self.barred.clone(),
             says: String::new(),

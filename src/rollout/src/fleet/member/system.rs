@@ -19,23 +19,26 @@ impl Member {
             .is_some_and(|runs| runs == blessed || runs == wanted || was_left(track, runs));
         let is_barred = local.barred.iter().any(|barred| barred.path == *blessed);
         let is_off = is_barred || self.is_left_alone(SYSTEM, blessed);
-        (self.is_new() && !is_there && !is_off).then(|| blessed.clone())
+        (self.is_new(group) && !is_there && !is_off).then(|| blessed.clone())
     }
 
-    /// Nothing on this host serves anybody yet: none of its apps runs; or it has none, and runs the
-    /// system that its image brought.
-    fn is_new(&self) -> bool {
-        let mut apps = self.local.values().filter(|local| local.app != SYSTEM).peekable();
-        if apps.peek().is_some() {
-            return apps.all(|local| local.path.is_none() && !local.serves);
-        }
-        self.local.get(SYSTEM).is_some_and(|local| match &local.swap {
+    /// Nobody counts on this host yet: no app of it has a generation, and one gets its first now,
+    /// or the system is still the one that the image brought.
+    fn is_new(&self, group: &Group) -> bool {
+        let mut apps = self.local.values().filter(|local| local.app != SYSTEM);
+        let is_awaited = |local: &Local| {
+            let track = group.apps.get(&local.app);
+            local.app != SYSTEM && track.is_some_and(|track| track.blessed.is_some())
+        };
+        let is_of_image = self.local.get(SYSTEM).is_some_and(|local| match &local.swap {
             LocalSwap::None => true,
             LocalSwap::Running { id, .. } | LocalSwap::Ended { id, .. } => {
                 SwapId::of(id) == SwapId::Install
             }
             LocalSwap::Settles { .. } => false,
-        })
+        });
+        apps.all(|local| local.path.is_none())
+            && (is_of_image || self.local.values().any(is_awaited))
     }
 
     /// Puts an app off until this host has its system. Whether it does.
