@@ -6,6 +6,7 @@ use qemu_tests::apphost::{APP, Release};
 use qemu_tests::contained::Output;
 use qemu_tests::fleet::Fleet;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 /// Exit codes of `rollinit rollout start --wait` (docs/cli.md).
 const BLESSED: i32 = 0;
@@ -171,6 +172,11 @@ fn lose_the_ledger(fleet: &Fleet) -> Result<usize> {
     let words = ["locks", "release", &host, "--no-fault", "--group", "prod", "--ledger", &ledger];
     expect(fleet, &first.rollinit(&words)?, BLESSED)?;
     std::fs::remove_file(&folder)?;
-    std::fs::rename(&aside, &folder)?;
+    // A host that writes in this moment makes a folder of its own; what it wrote it says again.
+    while let Err(error) = std::fs::rename(&aside, &folder) {
+        ensure!(error.kind() == ErrorKind::DirectoryNotEmpty, "{}: {error}", folder.display());
+        // It may be written to once more while it goes: then it is tried again.
+        let _ = std::fs::remove_dir_all(&folder);
+    }
     Ok(swapping)
 }
