@@ -32,8 +32,17 @@ const FOLDER: &str = "balancers";
 #[derive(Debug)]
 pub struct Balancers {
     all: Vec<Balancer>,
-    /// The host goes: nobody brings it back.
-    leaving: Cell<bool>,
+    leaving: Cell<Leaving>,
+}
+
+/// Whether the host goes: then nobody brings it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It is out, to be booted anew, and may stay after all.
+    Spared,
+    /// It goes down.
+    Down,
 }
 
 /// One of them.
@@ -91,7 +100,7 @@ impl Balancers {
         }
         let of = |settings| Balancer::open(settings, &folder, ec2);
         let all = settings.into_iter().filter_map(of).collect();
-        Ok(Self { all, leaving: Cell::new(false) })
+        Ok(Self { all, leaving: Cell::new(Leaving::No) })
     }
 
     /// Whether any sends to this app.
@@ -103,7 +112,7 @@ impl Balancers {
     /// Whether something of this app is out that was taken out here, and is to come back.
     #[must_use]
     pub fn is_out(&self, app: &str) -> bool {
-        !self.leaving.get() && self.of(app).any(|one| !one.taken.borrow().is_empty())
+        !self.is_leaving() && self.of(app).any(|one| !one.taken.borrow().is_empty())
     }
 
     fn of(&self, app: &str) -> impl Iterator<Item = &Balancer> {
@@ -131,7 +140,7 @@ impl Balancers {
     /// # Errors
     /// A balancer does not answer, or finds the app unwell, which is the release's fault.
     pub async fn back(&self, tools: &Tools, app: &str, say: Say<'_>) -> Result<(), Failure> {
-        if self.leaving.get() {
+        if self.is_leaving() {
             return Ok(());
         }
         self.each(tools, self.of(app), Errand::to(Goal::In), say).await
@@ -148,7 +157,7 @@ impl Balancers {
         port: u16,
         say: Say<'_>,
     ) -> Result<(), Failure> {
-        if self.leaving.get() {
+        if self.is_leaving() {
             return Ok(());
         }
         let scope = Scope::At(port);
@@ -197,19 +206,30 @@ impl Balancers {
     /// As [`Balancers::drain`]; then the host is brought back.
     pub async fn spare_host(&self, tools: &Tools, say: Say<'_>) -> Result<(), Failure> {
         let left = self.each(tools, self.all.iter(), Errand::to(Goal::Out), say).await;
-        self.leaving.set(left.is_ok());
+        if left.is_ok() && !self.is_leaving() {
+            self.leaving.set(Leaving::Spared);
+        }
         left
     }
 
-    /// The host did not go.
+    /// The host is not booted anew. One that goes down goes on with that.
     pub fn stay(&self) {
-        self.leaving.set(false);
+        if self.leaving.get() == Leaving::Spared {
+            self.leaving.set(Leaving::No);
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.get() != Leaving::No
     }
 
     /// The host did not go, and served all the while: it comes back. What does not is said, and
     /// given back with the next swap, or the agent's next start.
     pub async fn return_host(&self, tools: &Tools) {
         self.stay();
+        if self.is_leaving() {
+            return;
+        }
         let back = self.each(tools, self.all.iter(), Errand::to(Goal::In), &|_| {}).await;
         if let Err(failure) = back {
             tracing::error!("the host did not go, and is not back: {}", failure.reason);
@@ -223,7 +243,7 @@ impl Balancers {
     /// # Errors
     /// A balancer does not answer.
     pub async fn leave_host(&self, tools: &Tools) -> Result<(), Failure> {
-        self.leaving.set(true);
+        self.leaving.set(Leaving::Down);
         let status = tools.supervisor.ask(async |client| client.status(None).await).await;
         let shutdown = status.ok().and_then(|status| status.host.shutdown);
         let for_good = shutdown.is_some_and(|kind| kind != ShutdownKind::Reboot);
@@ -255,7 +275,7 @@ impl Balancers {
         errand: Errand,
         say: Say<'_>,
     ) -> Result<(), Failure> {
-        if self.leaving.get() && !errand.is_last {
+        if self.is_leaving() && !errand.is_last {
             let reason = "the host goes down".to_owned();
             return Err(Failure { fault: Fault::Host, reason, cure: Vec::new() });
         }
