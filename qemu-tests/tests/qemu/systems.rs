@@ -7,6 +7,7 @@ use qemu_tests::cluster::rollouts::{BLESSED, FAILED, Rolled};
 use qemu_tests::cluster::{self, Cluster, Options, SHOP, SYSTEM, WEB};
 use qemu_tests::guest::PATIENCE;
 use qemu_tests::guest::swap::REFUSED;
+use serde_json::Value;
 
 /// Answers of a load before and after what is done.
 const ANSWERS: u64 = 20;
@@ -18,7 +19,8 @@ const HOSTS: u8 = 2;
 /// it rebooted. v2 goes over both hosts, one after the other: whenever HAProxy is asked meanwhile
 /// one of them at least takes users. A system that differs in a service alone goes over both without
 /// a reboot. v3 panics: one host tried it and is back on what it ran, in its balancers again; the
-/// other one was not rebooted. No request of the load through HAProxy failed. By hand a host is not
+/// other one was not rebooted. A host of the old image that joins meanwhile installs what is
+/// blessed, under no slot. No request of the load through HAProxy failed. By hand a host is not
 /// swapped.
 pub fn roll(name: &str) -> Result<()> {
     cluster::within(|| {
@@ -27,7 +29,9 @@ pub fn roll(name: &str) -> Result<()> {
         let loads = [WEB, SHOP].map(|front| cluster.load(front, front.app));
         let [v2, live, v3] = ["v2", "live", "v3"].map(|system| path(&mut cluster, system));
         let (v2, live, v3) = (v2?, live?, v3?);
-        let rolled = watched(&cluster, &v2)?.expect(BLESSED)?;
+        let (rolled, fewest) = watched(&cluster, &v2)?;
+        let rolled = rolled.expect(BLESSED)?;
+        ensure!(fewest < usize::from(HOSTS), "no host that rebooted left its balancers");
         println!("v1 -> v2 on {HOSTS} hosts in {:.1} s", rolled.took.as_secs_f64());
         for number in 1..=HOSTS {
             cluster.host(number)?.settled()?;
@@ -38,7 +42,8 @@ pub fn roll(name: &str) -> Result<()> {
         by_hand(&mut cluster, &v3)?;
         without_reboot(&mut cluster, &live, &boots)?;
 
-        let rolled = watched(&cluster, &v3)?.expect(FAILED)?;
+        let joined = cluster.join()?;
+        let rolled = watched(&cluster, &v3)?.0.expect(FAILED)?;
         println!("v3 stopped at one host in {:.1} s: {}", rolled.took.as_secs_f64(), rolled.why());
         let group = cluster.until("nobody is out", |group| group.out().is_empty())?;
         let failed: Vec<_> =
@@ -46,12 +51,11 @@ pub fn roll(name: &str) -> Result<()> {
         let [(_, host)] = failed.as_slice() else {
             anyhow::bail!("v3 should have failed on one host: {failed:?}");
         };
-        let runs = group.runs(SYSTEM);
-        ensure!(runs.iter().all(|(_, path)| *path == live), "{runs:?} should run {live}");
         let struck = (1..=HOSTS).find(|number| cluster.id(*number).ok() == Some(host));
         let struck = struck.context("a host")?;
         back_on(&mut cluster, struck, &live, &boots)?;
-        cluster.until_serving(HOSTS)?;
+        installed(&mut cluster, joined, &live)?;
+        cluster.until_serving(joined)?;
         for running in loads {
             let running = running?;
             let answers = running.answered(ANSWERS, PATIENCE);
@@ -84,7 +88,8 @@ fn boots(cluster: &mut Cluster) -> Result<Vec<(String, String)>> {
 }
 
 /// Rolls a system, and asks HAProxy all the while: it always finds a host that takes users.
-fn watched(cluster: &Cluster, path: &str) -> Result<Rolled> {
+/// How many did so at least.
+fn watched(cluster: &Cluster, path: &str) -> Result<(Rolled, usize)> {
     let mut fewest = usize::from(HOSTS);
     let rolled = cluster.roll_path(SYSTEM, path, || {
         // Each look is a whole connection, which paces it.
@@ -97,8 +102,7 @@ fn watched(cluster: &Cluster, path: &str) -> Result<Rolled> {
         fewest = fewest.min(count);
         Ok(())
     })?;
-    ensure!(fewest < usize::from(HOSTS), "a host that reboots was never out of its balancers");
-    Ok(rolled)
+    Ok((rolled, fewest))
 }
 
 /// A member is not swapped by hand, and is told what to do instead.
@@ -107,6 +111,25 @@ fn by_hand(cluster: &mut Cluster, path: &str) -> Result<()> {
     let (output, _) = agent.attempt(&["swap", "system", path], None)?;
     let is_told = output.stderr.contains("rollinit rollout start system");
     ensure!(output.code == Some(REFUSED) && is_told, "{output:?}");
+    Ok(())
+}
+
+/// A host that joined became what the others run, all of whom do.
+fn installed(cluster: &mut Cluster, joined: u8, path: &str) -> Result<()> {
+    cluster.until("all run what is blessed", |group| {
+        let runs = group.runs(SYSTEM);
+        runs.len() == usize::from(joined) && runs.iter().all(|(_, runs)| runs == path)
+    })?;
+    let host = cluster.host(joined)?;
+    let agent = &mut host.guest()?.agent;
+    // That of its first boot, and that of the one after it.
+    agent.hello(PATIENCE)?;
+    agent.hello(PATIENCE)?;
+    let text = agent.rollinit(&["swaps", "system", "--json"])?;
+    let swaps: Value = serde_json::from_str(&text).context("swaps")?;
+    let newest = &swaps["swaps"][0];
+    let is_install = newest["swap"].as_str().is_some_and(|id| id.starts_with("install-"));
+    ensure!(is_install && newest["outcome"]["kind"] == "committed", "{swaps:#}");
     Ok(())
 }
 
