@@ -407,6 +407,18 @@ fn power_off_goes_from_the_far_end() {
     assert_eq!(effects, []);
 }
 
+/// Who dies on the way down is down: it is neither started again, nor said to be.
+#[test]
+fn nobody_starts_again_at_a_power_off() {
+    let mut host = chain();
+    let kind = PowerKind::PowerOff;
+    host.step(Event::Power { kind, within_ms: None });
+    assert_eq!(host.exited("db", 1, 256), [forget("db", 1)]);
+    assert_eq!(host.state("db"), State::Stopped);
+    host.exited("front", 1, 15);
+    assert_eq!(host.exited("web", 1, 15), [forget("web", 1), Effect::Shutdown { kind }]);
+}
+
 /// One that is stuck holds up neither those before it nor, past the deadline, the machine.
 #[test]
 fn power_off_does_not_wait_for_ever() {

@@ -217,8 +217,7 @@ impl Machine {
             _ => Then::Judge,
         };
         if memory.held_down || rests {
-            self.enter(key, Phase::Stopped);
-            self.tell(key, What::Stopped);
+            self.rest(key);
             return;
         }
         if then == Then::Again || begins_anew {
@@ -240,10 +239,9 @@ impl Machine {
             return;
         }
         match judge(memory, &restart, success, &reason, now_ns) {
-            Verdict::Rest => {
-                self.enter(key, Phase::Stopped);
-                self.tell(key, What::Stopped);
-            }
+            Verdict::Rest => self.rest(key),
+            // Nobody starts again on the way down, so nobody says that he will.
+            Verdict::Again { .. } if self.power.is_some() => self.rest(key),
             Verdict::Fail(reason) => {
                 memory.reason = short(&reason);
                 self.enter(key, Phase::Failed);
@@ -255,6 +253,11 @@ impl Machine {
                 self.tell(key, What::Backoff { delay_ms, failures });
             }
         }
+    }
+
+    fn rest(&mut self, key: &str) {
+        self.enter(key, Phase::Stopped);
+        self.tell(key, What::Stopped);
     }
 
     pub(super) fn stuck(&mut self, key: &str, incarnation: u64, mut pids: Vec<u32>, wchan: &str) {
