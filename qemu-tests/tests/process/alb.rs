@@ -109,9 +109,14 @@ impl Fronted {
     }
 
     fn until_sent_to(&self, server: &str) -> Result<()> {
-        self.host.host.until(&format!("{server} gets users"), || {
+        let sent = self.host.host.until(&format!("{server} gets users"), || {
             Ok(self.proxy.states()?.get(server) == Some(&"up"))
-        })
+        });
+        let told = || {
+            let (servers, calls) = (self.proxy.states(), self.moto.calls());
+            format!("servers {servers:?}\nAWS was told {calls:#?}\n{}", said(&self.host))
+        };
+        sent.with_context(told)
     }
 
     /// The health checks of an instance find that; nothing: that it is well.
