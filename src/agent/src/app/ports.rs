@@ -114,9 +114,15 @@ async fn settle_once(tools: &Tools, app: &App) -> Result<bool, Failure> {
     if sides(tools, app).await?.is_none() {
         return Ok(false);
     }
-    until_at_rest(tools, app).await;
-    let Some((sides, _)) = sides(tools, app).await? else { return Ok(false) };
-    for order in sides.at_rest().into_iter().flatten() {
+    let orders = loop {
+        until_at_rest(tools, app).await;
+        let Some((sides, _)) = sides(tools, app).await? else { return Ok(false) };
+        // Not any more: a reload that gives other ports also has the app start anew.
+        if let Some(orders) = sides.at_rest() {
+            break orders;
+        }
+    };
+    for order in orders {
         tell(tools, app, order, 0, &|_| {}).await?;
     }
     Ok(true)
