@@ -1,7 +1,8 @@
 //! The real PID 1, supervisor and command line, without a VM. `cargo xtask test process [NAME]`.
 //!
-//! Two at once, but for those that load the whole machine. Needs root, a cgroup2 mount and
-//! util-linux. `ROLLINIT_SEED` replays the random moments of a run, which prints its seed.
+//! One after the other: several load the whole machine, others count on an answer in time. Needs
+//! root, a cgroup2 mount and util-linux. `ROLLINIT_SEED` replays the random moments of a run, which
+//! prints its seed.
 
 mod process {
     pub mod agent_control;
@@ -33,7 +34,6 @@ use process::{
     fleet_hands, guard, notices, peers, ports, releases, reloads, services, sides, swaps,
     user_data,
 };
-use qemu_tests::turns;
 use std::process::ExitCode;
 
 /// A test's name and what it does.
@@ -117,22 +117,11 @@ const TESTS: &[Test] = &[
     ("foreign-client", control::foreign_client),
 ];
 
-/// Those that load the whole machine, or count how long it may take to answer.
-const ALONE: [&str; 5] = [
-    "fork-bomb",
-    "owner-death-under-load",
-    "swap-under-load",
-    "ports-no-request-fails",
-    "balancer-no-request-fails",
-];
-
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(turns::at_once());
+    arguments.test_threads = Some(1);
     let trial = |(name, test): Test| {
-        let is_alone = ALONE.contains(&name);
-        let run = move || turns::take(is_alone, test);
-        Trial::test(name, move || run().map_err(|error| format!("{error:#}").into()))
+        Trial::test(name, move || test().map_err(|error| format!("{error:#}").into()))
     };
     libtest_mimic::run(&arguments, TESTS.iter().copied().map(trial).collect()).exit_code()
 }

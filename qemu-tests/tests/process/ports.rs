@@ -160,8 +160,8 @@ pub fn killed_at_each_state_with_two_ports() -> Result<()> {
 /// old one, which is still there, and no request fails. Then HAProxy is away at the begin of a
 /// swap, and has forgotten what it was told when it is back: the swap waits for it and goes on.
 pub fn a_way_back_and_a_balancer_that_forgets() -> Result<()> {
-    let more = "[app.swap]\ndrain = \"5s\"\nbake = \"1500ms\"\nwatch = \"0s\"\n";
-    let burning = Release { name: "web-2", serve: &["--sick-after-ms", "1200"], programs: &[] };
+    let more = "[app.swap]\ndrain = \"5s\"\nbake = \"8s\"\nwatch = \"0s\"\n";
+    let burning = Release { name: "web-2", serve: &["--sick-after-ms", "5000"], programs: &[] };
     let (mut fronted, [burning, third]) = Fronted::with(more, [burning, release("web-3")])?;
     let plan = load::Plan::new(([127, 0, 0, 1], fronted.host.port).into(), "users", 50, 300);
     let load = load::start(plan.patient())?;
