@@ -8,10 +8,11 @@
 
 use crate::cache::Server;
 use crate::contained::{Contained, Output, PATIENCE, Place};
+use crate::free_port::free_port;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -339,12 +340,6 @@ impl AppHost {
         };
         (0..2).filter(is_live).collect()
     }
-}
-
-/// A port that nobody has at this moment.
-fn free_port() -> Result<u16> {
-    let free = TcpListener::bind("127.0.0.1:0").context("a free port")?;
-    Ok(free.local_addr()?.port())
 }
 
 /// Debian's `nix-store` on a store below a folder of ours.

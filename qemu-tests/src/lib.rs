@@ -10,6 +10,7 @@ pub mod cache;
 pub mod cluster;
 pub mod contained;
 pub mod fleet;
+pub mod free_port;
 pub mod guest;
 pub mod guests;
 pub mod load;

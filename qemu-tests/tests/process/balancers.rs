@@ -5,11 +5,12 @@ use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{AGENT, APP, AppHost, Release};
 use qemu_tests::contained::{Contained, PATIENCE};
 use qemu_tests::fleet::Fleet;
+use qemu_tests::free_port::free_port;
 use qemu_tests::load;
 use qemu_tests::proxy::{BACKEND, Proxy};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 /// HAProxy's name of the host under test.
@@ -38,10 +39,6 @@ impl Drop for Other {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 pub fn release(name: &str) -> Release<'_> {

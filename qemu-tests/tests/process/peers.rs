@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, Release};
 use qemu_tests::fleet::Fleet;
+use qemu_tests::free_port::free_port;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -103,9 +104,7 @@ fn sum(ports: &[u16], name: &str) -> Result<f64> {
 }
 
 fn free_ports() -> Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> =
-        (0..HOSTS).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    listeners.iter().map(|one| Ok(one.local_addr()?.port())).collect()
+    (0..HOSTS).map(|_| free_port()).collect()
 }
 
 /// Proof: a release that goes over three hosts is sent by the cache once, all else comes from peers;

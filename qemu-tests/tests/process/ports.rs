@@ -6,6 +6,7 @@ use super::swaps::{
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, AppHost, Release};
 use qemu_tests::contained::PATIENCE;
+use qemu_tests::free_port::free_port;
 use qemu_tests::load;
 use qemu_tests::proxy::{BACKEND, Proxy};
 use std::net::TcpListener;
@@ -31,8 +32,7 @@ pub fn definition(closure: &str, ports: [u16; 2], more: &str) -> String {
 
 /// Two ports that nobody has.
 pub fn free_ports() -> Result<[u16; 2]> {
-    let [one, two] = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    Ok([one.local_addr()?.port(), two.local_addr()?.port()])
+    Ok([free_port()?, free_port()?])
 }
 
 impl Fronted {
