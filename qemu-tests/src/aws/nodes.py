@@ -130,4 +130,5 @@ def follow(told):
                 states[target] = state
             except OSError:
                 pass  # not there yet, or not any more
+        # Targets come to be healthy by time alone, as AWS's do: there is no event to await.
         time.sleep(LOOK_S)

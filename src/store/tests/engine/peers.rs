@@ -14,6 +14,7 @@ use store::fetch::{Caches, Cancel, Peers, Source};
 use store::serve::{Serve, Served};
 use store::{Fault as StoreFault, StorePath};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A host that serves its store.
@@ -132,12 +133,19 @@ async fn a_larger_group_costs_the_cache_little_more() {
     let server = Server::start(cache.path()).unwrap();
     let members = group(HOSTS).await;
     let mut fetches = tokio::task::JoinSet::new();
-    for (index, member) in members.iter().enumerate() {
+    // Each hears of it when the one before knows what it lacks, and has not begun to fetch it.
+    let (first, mut heard) = oneshot::channel();
+    first.send(()).unwrap();
+    for member in &members {
         let caches = fixture.caches(&[server.url()]).with_peers(member.peers.clone());
         let (store, top) = (member.host.store.clone(), top.clone());
+        let (tell_next, next) = oneshot::channel();
+        let told = std::mem::replace(&mut heard, next);
         fetches.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(15 * index as u64)).await;
+            told.await.unwrap();
             let plan = store::plan::plan(&store, &caches, &top).await.unwrap();
+            // Nobody comes after the last one.
+            let _ = tell_next.send(());
             let report = Arc::new(|_| {});
             store::fetch::fetch(&store, &caches, plan, report, &Cancel::new()).await.unwrap()
         });
