@@ -12,12 +12,14 @@
 //! of its own, `definitions/index-HASH`, and has PID 1 remember which it is ([`MEMO_KEY`]) behind
 //! all that the reload decided: a supervisor that dies half-way leaves the old ones in force.
 
+mod kept;
+
+use kept::hash;
 use service::Loaded;
 use service::limits::{FILE_BYTES_MAX, SERVICES_MAX};
 use service::problem::{Problem, Severity};
 use service::reload::{File as Text, LoadedOver, load_over};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -33,9 +35,6 @@ pub const ENVIRONMENT_FILE: &str = "environment.toml";
 
 /// The index of a boot.
 const BOOT_INDEX: &str = "index";
-
-/// The index in bytes: a name and a hash of each of [`SERVICES_MAX`], and as many problems.
-const INDEX_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Bytes for which most definitions have room.
 const TYPICAL_BYTES: usize = 2048;
@@ -191,18 +190,7 @@ impl Place {
         let in_force = in_force.unwrap_or(BOOT_INDEX);
         let former = self.read_kept(in_force).unwrap_or_default();
         self.keep(&fresh.files, &name)?;
-        let mut needed = BTreeSet::from([name.clone(), in_force.to_owned()]);
-        for files in [&fresh.files, &former] {
-            let lent = files.environment.iter().map(|(hash, _)| hash);
-            let hashes = files.sources.iter().map(|one| &one.hash).chain(lent);
-            needed.extend(hashes.map(|hash| format!("{hash}.toml")));
-        }
-        for entry in std::fs::read_dir(&self.kept)?.flatten() {
-            if entry.file_name().to_str().is_none_or(|file| !needed.contains(file)) {
-                // What is left over costs a few KiB until the next reload.
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
+        self.drop_all_but([(&name, &fresh.files), (in_force, &former)])?;
         Ok(name)
     }
 
@@ -307,80 +295,6 @@ impl Place {
         }
         Ok(())
     }
-
-    fn index(&self, files: &Files) -> String {
-        let mut index = format!("owner {}\n", self.owner);
-        // Writing to a string cannot fail.
-        for Source { name, folder, hash, .. } in &files.sources {
-            let _ = writeln!(index, "service {folder} {hash} {name}");
-        }
-        if let Some((hash, _)) = &files.environment {
-            let _ = writeln!(index, "environment {hash}");
-        }
-        for line in &files.unread {
-            let _ = writeln!(index, "unread {}", line.replace('\n', " "));
-        }
-        index
-    }
-
-    /// Writes every file, then the index: it is there only if all it names is.
-    fn keep(&self, files: &Files, name: &str) -> io::Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::create_dir_all(&self.kept)?;
-        // What is in a definition may be meant for root alone, as its own file's mode may say.
-        std::fs::set_permissions(&self.kept, std::fs::Permissions::from_mode(0o700))?;
-        let sources = files.sources.iter().map(|one| (&one.hash, &one.bytes));
-        for (hash, bytes) in sources.chain(files.environment.iter().map(|(h, b)| (h, b))) {
-            self.replace(&format!("{hash}.toml"), bytes)?;
-        }
-        self.replace(name, self.index(files).as_bytes())
-    }
-
-    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let new = self.kept.join(format!(".{name}.new"));
-        std::fs::write(&new, bytes)?;
-        std::fs::rename(&new, self.kept.join(name))
-    }
-
-    /// What an earlier supervisor of this PID 1 kept; `None` if there was none.
-    fn read_kept(&self, name: &str) -> Option<Files> {
-        let index = read_capped(&self.kept.join(name), INDEX_BYTES_MAX).ok()?;
-        let index = String::from_utf8(index).ok()?;
-        let mut lines = index.lines();
-        if lines.next()?.strip_prefix("owner ")? != self.owner {
-            return None;
-        }
-        let mut files = Files::default();
-        for line in lines {
-            let (word, rest) = line.split_once(' ')?;
-            match word {
-                "unread" => files.unread.push(rest.to_owned()),
-                "environment" => {
-                    files.environment = Some((rest.to_owned(), self.read_hashed(rest)?));
-                }
-                "service" => {
-                    let (folder, rest) = rest.split_once(' ')?;
-                    let folder = folder.parse().ok().filter(|folder| *folder < self.from.len())?;
-                    let (hash, name) = rest.split_once(' ')?;
-                    let bytes = self.read_hashed(hash)?;
-                    let (name, hash) = (name.to_owned(), hash.to_owned());
-                    files.sources.push(Source { name, folder, hash, bytes });
-                }
-                _ => return None,
-            }
-        }
-        Some(files)
-    }
-
-    fn read_hashed(&self, hash: &str) -> Option<Vec<u8>> {
-        let path = self.kept.join(format!("{hash}.toml"));
-        let bytes = read_capped(&path, FILE_BYTES_MAX as u64 + 1).ok()?;
-        if self::hash(&bytes) != hash {
-            tracing::error!("{}: is not what was written there", path.display());
-            return None;
-        }
-        Some(bytes)
-    }
 }
 
 /// By name; of two files of a name the first counts.
@@ -408,16 +322,6 @@ fn read_capped(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
     File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// FNV-1a, 128 bits, in hex (<http://www.isthe.com/chongo/tech/comp/fnv/>): names a file by its
-/// content on one host for one boot. Who could forge a collision is root already.
-fn hash(bytes: &[u8]) -> String {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let hash =
-        bytes.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME));
-    format!("{hash:032x}")
 }
 
 #[cfg(test)]
