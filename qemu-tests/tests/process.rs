@@ -1,8 +1,7 @@
 //! The real PID 1, supervisor and command line, without a VM. `cargo xtask test process [NAME]`.
 //!
-//! One after the other: several load the whole machine, others count on an answer in time. Needs
-//! root, a cgroup2 mount and util-linux. `ROLLINIT_SEED` replays the random moments of a run, which
-//! prints its seed.
+//! Four at once on two processors, but for those that load the whole machine. Needs root, a cgroup2 mount and
+//! util-linux. `ROLLINIT_SEED` replays the random moments of a run, which prints its seed.
 
 mod process {
     pub mod agent_control;
@@ -34,6 +33,7 @@ use process::{
     fleet_hands, guard, notices, peers, ports, releases, reloads, services, sides, swaps,
     user_data,
 };
+use qemu_tests::turns::{self, Times};
 use std::process::ExitCode;
 
 /// A test's name and what it does.
@@ -117,11 +117,29 @@ const TESTS: &[Test] = &[
     ("foreign-client", control::foreign_client),
 ];
 
+/// They load the whole machine, and some of them count every request.
+const ALONE: [&str; 5] = [
+    "fork-bomb",
+    "owner-death-under-load",
+    "swap-under-load",
+    "ports-no-request-fails",
+    "balancer-no-request-fails",
+];
+
+/// They mostly wait for deadlines, which are what most of them are about: measured, a quarter.
+const BUSY_TENTHS: usize = 5;
+
+static TIMES: Times = Times::new();
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+    arguments.test_threads = Some(turns::at_once(BUSY_TENTHS));
     let trial = |(name, test): Test| {
-        Trial::test(name, move || test().map_err(|error| format!("{error:#}").into()))
+        let is_alone = ALONE.contains(&name);
+        let run = move || turns::take(is_alone, || TIMES.of(name, test));
+        Trial::test(name, move || run().map_err(|error| format!("{error:#}").into()))
     };
-    libtest_mimic::run(&arguments, TESTS.iter().copied().map(trial).collect()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, TESTS.iter().copied().map(trial).collect());
+    println!("{TIMES}");
+    conclusion.exit_code()
 }

@@ -1,6 +1,6 @@
 //! Guests under QEMU: the real kernel, the real PID 1. `cargo xtask test qemu [NAME]`.
 //!
-//! Two at once, since TCG takes a whole processor for each guest; a test of a cluster runs alone.
+//! Three at once on two processors; a test of a cluster runs alone.
 //! Every guest boots with `panic=-1` and QEMU with `-no-reboot`, and `Guest::ended` looks for a
 //! kernel panic, so none goes unseen.
 
@@ -30,11 +30,16 @@ use qemu_tests::guest::view::View;
 use qemu_tests::guest::{End, Guest, PATIENCE, image};
 use qemu_tests::guests;
 use qemu_tests::load::{self, Plan};
-use qemu_tests::turns;
+use qemu_tests::turns::{self, Times};
 use std::process::{Command, ExitCode};
 
 /// A test's name, which is its guest's too, and what it does.
 type Test = (&'static str, fn(&str) -> Result<()>);
+
+/// TCG takes a whole processor for a guest that works; for a third of its time a test waits.
+const BUSY_TENTHS: usize = 6;
+
+static TIMES: Times = Times::new();
 
 const TESTS: [Test; 36] = [
     ("boot", boot),
@@ -96,13 +101,15 @@ print('understood')
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(turns::at_once());
+    arguments.test_threads = Some(turns::at_once(BUSY_TENTHS));
     let trial = |(name, test): Test| {
         let is_alone = name.starts_with("cluster-");
-        let run = move || turns::take(is_alone, || test(name));
+        let run = move || turns::take(is_alone, || TIMES.of(name, || test(name)));
         Trial::test(name, move || run().map_err(|error| format!("{error:#}").into()))
     };
-    libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect());
+    println!("{TIMES}");
+    conclusion.exit_code()
 }
 
 /// Requests a second: a TCG guest answers them with room to spare.

@@ -109,7 +109,7 @@ fn free_ports() -> Result<Vec<u16>> {
 
 /// Proof: a release that goes over three hosts is sent by the cache once, all else comes from peers;
 /// the numbers of each host say so; and a webhook is told how it began and ended, with its token,
-/// again after a first no.
+/// again after a first no, and by an agent that was started again under names of its own.
 pub fn share_and_tell() -> Result<()> {
     let (receiver, ports) = (Receiver::start()?, free_ports()?);
     let folder = tempfile::tempdir()?;
@@ -171,5 +171,18 @@ pub fn share_and_tell() -> Result<()> {
     ensure!(ended["event"]["outcome"]["kind"] == "committed", "{ended:#?}");
     let text = serde_json::to_string(&events)?;
     ensure!(!text.contains(TOKEN), "a secret is told: {text}");
+
+    ensure!(first.kill_agent()?, "there is no agent to kill");
+    let back = fleet.roll(&fleet.hosts[0].first, &["--wait"])?;
+    ensure!(back.code == Some(0), "{back:?}\n{}", fleet.said());
+    let seen = events.len();
+    first.host.until("the webhook is told by the next agent", || {
+        Ok(receiver.events()[seen..].iter().any(|event| event["kind"] == "swap-ended"))
+    })?;
+    let events = receiver.events();
+    let is_one = |event: &Value| {
+        events.iter().filter(|other| other["id"] == event["id"]).all(|other| other == event)
+    };
+    ensure!(events.iter().all(is_one), "two events of one name: {events:#?}");
     Ok(())
 }

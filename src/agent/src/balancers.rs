@@ -39,7 +39,7 @@ pub struct Balancers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
     No,
-    /// It is out, to be booted anew, and may stay after all.
+    /// It leaves, or is out, to be booted anew, and may stay after all.
     Spared,
     /// It goes down.
     Down,
@@ -71,16 +71,16 @@ struct Errand {
     in_haste: bool,
     /// The host does not come back, as far as is known.
     for_good: bool,
-    /// The host goes down: nothing takes the place of this one.
-    is_last: bool,
+    /// The host itself goes: whatever others want for its apps comes after this, or never.
+    of_host: bool,
     /// How long what is in flight may take, in place of what the file says.
     within: Option<Duration>,
 }
 
 impl Errand {
     fn to(goal: Goal) -> Self {
-        let (in_haste, for_good, is_last) = (false, false, false);
-        Self { goal, scope: Scope::All, in_haste, for_good, is_last, within: None }
+        let (in_haste, for_good, of_host) = (false, false, false);
+        Self { goal, scope: Scope::All, in_haste, for_good, of_host, within: None }
     }
 }
 
@@ -205,11 +205,11 @@ impl Balancers {
     /// # Errors
     /// As [`Balancers::drain`]; then the host is brought back.
     pub async fn spare_host(&self, tools: &Tools, say: Say<'_>) -> Result<(), Failure> {
-        let left = self.each(tools, self.all.iter(), Errand::to(Goal::Out), say).await;
-        if left.is_ok() && !self.is_leaving() {
-            self.leaving.set(Leaving::Spared);
-        }
-        left
+        let sparing = Sparing::begin(self)?;
+        let errand = Errand { of_host: true, ..Errand::to(Goal::Out) };
+        self.each(tools, self.all.iter(), errand, say).await?;
+        sparing.done();
+        Ok(())
     }
 
     /// The host is not booted anew. One that goes down goes on with that.
@@ -221,6 +221,12 @@ impl Balancers {
 
     fn is_leaving(&self) -> bool {
         self.leaving.get() != Leaving::No
+    }
+
+    /// What is wanted for one app while the whole host goes.
+    fn refusal() -> Failure {
+        let reason = "the host goes down".to_owned();
+        Failure { fault: Fault::Host, reason, cure: Vec::new() }
     }
 
     /// The host did not go, and served all the while: it comes back. What does not is said, and
@@ -247,7 +253,7 @@ impl Balancers {
         let status = tools.supervisor.ask(async |client| client.status(None).await).await;
         let shutdown = status.ok().and_then(|status| status.host.shutdown);
         let for_good = shutdown.is_some_and(|kind| kind != ShutdownKind::Reboot);
-        let errand = Errand { in_haste: true, for_good, is_last: true, ..Errand::to(Goal::Out) };
+        let errand = Errand { in_haste: true, for_good, of_host: true, ..Errand::to(Goal::Out) };
         let left = self.all.iter().filter(|one| for_good || !one.is_out.get());
         self.each(tools, left, errand, &|_| {}).await
     }
@@ -275,13 +281,37 @@ impl Balancers {
         errand: Errand,
         say: Say<'_>,
     ) -> Result<(), Failure> {
-        if self.is_leaving() && !errand.is_last {
-            let reason = "the host goes down".to_owned();
-            return Err(Failure { fault: Fault::Host, reason, cure: Vec::new() });
+        if self.is_leaving() && !errand.of_host {
+            return Err(Self::refusal());
         }
         let runs = balancers.map(|one| Box::pin(one.run(tools, errand, say)) as Run<'_>).collect();
         let mut failures = together(runs).await.into_iter().filter_map(Result::err);
         failures.next().map_or(Ok(()), Err)
+    }
+}
+
+/// The host leaves to be booted anew. Nobody brings it back meanwhile for the sake of one app, and
+/// one that does not get out stays.
+struct Sparing<'a>(&'a Balancers);
+
+impl<'a> Sparing<'a> {
+    fn begin(balancers: &'a Balancers) -> Result<Self, Failure> {
+        if balancers.leaving.get() == Leaving::Down {
+            return Err(Balancers::refusal());
+        }
+        balancers.leaving.set(Leaving::Spared);
+        Ok(Self(balancers))
+    }
+
+    /// It is out, and so it remains.
+    fn done(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Sparing<'_> {
+    fn drop(&mut self) {
+        self.0.stay();
     }
 }
 
@@ -454,5 +484,36 @@ impl Driver for Clerk<'_> {
             let cure = "docs/balancers.md says what each of these words means";
             self.balancer.tell(self.tools, Level::Warning, &words, cure);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An app's task that finds it out of its balancers brings it back: not while the host leaves.
+    #[test]
+    fn nobody_brings_back_a_host_that_is_leaving() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let balancers = Balancers::open(Vec::new(), folder.path(), None).expect("none");
+        let is_spared = || balancers.leaving.get() == Leaving::Spared;
+        let begin = || Sparing::begin(&balancers);
+
+        let sparing = begin().expect("it stays so far");
+        assert!(is_spared(), "from the first step on, not only when it is out");
+        drop(sparing);
+        assert!(!balancers.is_leaving(), "one that is not let out, or whose errand ends, stays");
+
+        begin().expect("it stays so far").done();
+        assert!(is_spared(), "one that is out is brought back by nobody");
+        begin().expect("asked again, after a death in the middle").done();
+        balancers.stay();
+        assert!(!balancers.is_leaving());
+
+        let sparing = begin().expect("it stays so far");
+        balancers.leaving.set(Leaving::Down);
+        drop(sparing);
+        assert!(balancers.is_leaving(), "one that goes down meanwhile goes on with that");
+        assert!(begin().is_err(), "and is not booted anew");
     }
 }

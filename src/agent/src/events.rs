@@ -30,8 +30,8 @@ struct Inner {
     metrics: Metrics,
     /// Whether anybody takes what waits.
     is_posted: bool,
-    /// This boot, in the names of events.
-    boot: String,
+    /// This life of the agent, in the names of events: it counts anew in the next one.
+    life: String,
     host: RefCell<String>,
     count: Cell<u64>,
     waiting: RefCell<VecDeque<Waiting>>,
@@ -100,9 +100,9 @@ enum Event<'a> {
 impl Events {
     /// Counts in `metrics`; `is_posted`: somebody will take what waits.
     #[must_use]
-    pub fn new(metrics: Metrics, is_posted: bool, boot: &str, host: &str) -> Self {
-        let (boot, host) = (boot.to_owned(), RefCell::new(host.to_owned()));
-        Self(Rc::new(Inner { metrics, is_posted, boot, host, ..Inner::default() }))
+    pub fn new(metrics: Metrics, is_posted: bool, life: &str, host: &str) -> Self {
+        let (life, host) = (life.to_owned(), RefCell::new(host.to_owned()));
+        Self(Rc::new(Inner { metrics, is_posted, life, host, ..Inner::default() }))
     }
 
     /// The numbers.
@@ -205,7 +205,7 @@ impl Events {
             return;
         }
         inner.count.set(inner.count.get() + 1);
-        let id = format!("{}-{}", inner.boot, inner.count.get());
+        let id = format!("{}-{}", inner.life, inner.count.get());
         let at_ms = wall_ms(SystemTime::now()).unwrap_or(0);
         let host = inner.host.borrow();
         // What is told here has names for keys and no numbers that JSON lacks.
@@ -253,7 +253,7 @@ mod tests {
     use rollout::fleet::{Holder, Rollout, Version};
 
     fn events() -> Events {
-        Events::new(Metrics::default(), true, "boot", "web-1")
+        Events::new(Metrics::default(), true, "life", "web-1")
     }
 
     async fn kinds(events: &Events) -> Vec<String> {

@@ -214,9 +214,9 @@ fn tools(
     let ec2 = config.cloud.as_ref().map(ec2::Ec2::new).transpose()?;
     let settings = config.balancers.clone();
     let balancers = balancers::Balancers::open(settings, &options.state, ec2.as_ref())?;
-    let (boot, metrics) = (boot()?, metrics::Metrics::default());
-    let is_posted = config.webhook.is_some();
-    let events = events::Events::new(metrics.clone(), is_posted, &boot, &fleet::host_name());
+    let (boot, metrics) = (random_name(BOOT)?, metrics::Metrics::default());
+    let (is_posted, life) = (config.webhook.is_some(), random_name(LIFE)?);
+    let events = events::Events::new(metrics.clone(), is_posted, &life, &fleet::host_name());
     let sharing = Rc::new(sharing::Sharing::new(config.peers.clone()));
     Ok(app::Tools {
         closures: closures::Closures::new(
@@ -337,9 +337,14 @@ fn listener(options: &Options) -> Result<UnixListener, Box<dyn Error>> {
     Ok(UnixListener::from(socket))
 }
 
-/// This boot's name.
-fn boot() -> Result<String, Box<dyn Error>> {
-    const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
+/// Where the kernel tells this boot's name.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Where it tells a new one each time: this process's.
+const LIFE: &str = "/proc/sys/kernel/random/uuid";
+
+/// A name that the kernel made up.
+fn random_name(path: &str) -> Result<String, Box<dyn Error>> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     Ok(text.trim().to_owned())
 }
