@@ -2,11 +2,7 @@
 # that counts, and the systems that it is swapped for, each named below /etc/systems.
 { lib, pkgs, ... }:
 let
-  sh = "${pkgs.busybox}/bin/sh";
-  toplevel = extra: (lib.evalModules {
-    modules = import ../../nixos/modules ++ [ base extra ];
-    specialArgs = { inherit pkgs; };
-  }).config.system.build.toplevel;
+  inherit (import ./systems.nix { inherit lib pkgs; }) of first;
   base = { lib, ... }: {
     imports = [ ./cluster.nix ];
     # TCG's own clock runs wrong while others have the processor.
@@ -32,20 +28,7 @@ let
       rollinit.services.added = { exec = [ "${pkgs.busybox}/bin/sleep" "1000000" ]; };
     };
     # A kernel panic, as soon as there are services.
-    v3 = {
-      boot.kernelParams = [ "system=v3" ];
-      rollinit.services.first = {
-        exec = [ sh "-c" "echo c > /proc/sysrq-trigger" ];
-        kind = "oneshot";
-      };
-      rollinit.services.agent.after = [ "first" ];
-    };
+    v3 = { boot.kernelParams = [ "system=v3" ]; } // first "echo c > /proc/sysrq-trigger";
   };
 in
-{
-  imports = [ base ];
-  environment.etc = builtins.listToAttrs (map (name: {
-    name = "systems/${name}";
-    value.source = toplevel systems.${name};
-  }) (builtins.attrNames systems));
-}
+of base systems

@@ -1,12 +1,8 @@
 # A host that swaps its own system, and the systems that it is swapped for: the guest of the tests
-# `slots` and `slots-fall-back`. Each is in the image's store and named below /etc/slots.
+# `slots` and `slots-fall-back`. Each is in the image's store and named below /etc/systems.
 { lib, pkgs, ... }:
 let
-  sh = "${pkgs.busybox}/bin/sh";
-  toplevel = extra: (lib.evalModules {
-    modules = import ../../nixos/modules ++ [ base extra ];
-    specialArgs = { inherit pkgs; };
-  }).config.system.build.toplevel;
+  inherit (import ./systems.nix { inherit lib pkgs; }) of first;
   base = { pkgs, ... }: {
     imports = [ ../../nixos/ec2.nix ./agent.nix ];
     networking.hostName = lib.mkForce "slots";
@@ -20,11 +16,6 @@ let
     rollinit.bootSlots.blessAfter = "6s";
     # A hang is long enough after that.
     boot.kernelParams = [ "rollinit.watchdog=8" ];
-  };
-  # Before the test agent: who answers there has survived it.
-  first = words: {
-    rollinit.services.first = { exec = [ sh "-c" words ]; kind = "oneshot"; };
-    rollinit.services.agent.after = [ "first" ];
   };
   systems = {
     # Another command line: it takes a reboot.
@@ -52,10 +43,4 @@ let
     };
   };
 in
-{
-  imports = [ base ];
-  environment.etc = builtins.listToAttrs (map (name: {
-    name = "slots/${name}";
-    value.source = toplevel systems.${name};
-  }) (builtins.attrNames systems));
-}
+of base systems

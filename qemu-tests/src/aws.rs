@@ -28,6 +28,11 @@ const SERVER: &str = concat!(
     include_str!("aws/moto.py")
 );
 
+/// For scenes with a load balancer: Python's `BalancedGroup(port, delay)` is an Auto Scaling group
+/// `web` of two `instances` and the target group `web` that a load balancer sends to, at that port
+/// and with that deregistration delay in seconds; none is in it before `register`.
+pub const BALANCED_GROUP: &str = include_str!("aws/balanced_group.py");
+
 /// A running moto; ends when it is dropped.
 #[derive(Debug)]
 pub struct Moto {

@@ -39,7 +39,9 @@ use std::process::ExitCode;
 /// A test's name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
 
+/// The longest first, so that it is not left to run by itself.
 const TESTS: &[Test] = &[
+    ("fleet-struck-in-the-middle", fleet::struck_in_the_middle),
     ("born-clean", services::born_clean),
     ("notify-and-order", services::notify_and_order),
     ("notify-never", services::notify_never),
@@ -94,7 +96,6 @@ const TESTS: &[Test] = &[
     ("agent-roles", agent_control::roles),
     ("agent-foreign-client", agent_control::foreign_client),
     ("fleet-rolls-and-stops", fleet::rolls_and_stops),
-    ("fleet-struck-in-the-middle", fleet::struck_in_the_middle),
     ("fleet-by-hand", fleet_hands::by_hand),
     ("fleet-on-dynamodb-and-s3", fleet_cloud::dynamodb_and_s3),
     ("credentials-from-ssm", credentials::from_ssm),

@@ -15,7 +15,7 @@ use std::process::Command;
 const OUTPUTS: [&str; 5] = ["image", "kernel", "initrd", "definitions", "command-line"];
 
 /// Files of `qemu-tests/guests` that are parts of others.
-const PARTS: [&str; 3] = ["agent", "cache", "releases"];
+const PARTS: [&str; 4] = ["agent", "cache", "releases", "systems"];
 
 /// The configurations in `qemu-tests/guests` that are whole guests, by name.
 ///

@@ -10,6 +10,7 @@ use std::num::ParseIntError;
 use std::path::Path;
 use std::process::Command;
 use std::str::FromStr;
+use std::thread::available_parallelism;
 
 /// A tier of tests, the fast ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,8 +108,11 @@ fn seeded(root: &Path, Seed(number): Seed) -> Command {
 fn by_nextest(root: &Path, name: Option<&str>, seed: Seed) -> Result<()> {
     let left_out: Vec<String> = HARNESSES.iter().map(|name| format!("binary(={name})")).collect();
     let filter = format!("not ({})", left_out.join(" or "));
+    // Of those that run at once, one mostly waits: for moto, for etcd, for a deadline.
+    let threads = available_parallelism().map_or(1, |processors| processors.get() + 1);
     let mut command = seeded(root, seed);
     command.args(["nextest", "run", "--locked", "--workspace", "--no-tests", "pass"]);
+    command.args(["--test-threads", &threads.to_string()]);
     run(command.args(["--filterset", &filter]).args(name))
 }
 

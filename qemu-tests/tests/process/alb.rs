@@ -11,7 +11,7 @@ use super::swaps::{COMMITTED, QUICK, ROLLED_BACK, expect, said};
 use anyhow::{Context, Result, ensure};
 use imds::Instance;
 use qemu_tests::apphost::{AGENT, APP, AppHost, Release};
-use qemu_tests::aws::{Moto, REGION};
+use qemu_tests::aws::{BALANCED_GROUP, Moto, REGION};
 use qemu_tests::contained::PATIENCE;
 use qemu_tests::load;
 use qemu_tests::proxy::{BACKEND, Proxy};
@@ -21,29 +21,11 @@ use std::collections::BTreeMap;
 /// Two instances of a group, each with its port in the target group `web`, and a hook that waits for
 /// an instance's end; prints both. PORTS is what comes before.
 const SCENE: &str = "
-ec2, group, elb = client('ec2'), client('autoscaling'), client('elbv2')
-subnets = [subnet['SubnetId'] for subnet in ec2.describe_subnets()['Subnets'][:2]]
-vpc = ec2.describe_subnets()['Subnets'][0]['VpcId']
-image = ec2.register_image(Name='rollinit', RootDeviceName='/dev/xvda')['ImageId']
-group.create_launch_configuration(LaunchConfigurationName='c', ImageId=image,
-    InstanceType='t3.small')
-group.create_auto_scaling_group(AutoScalingGroupName='web', LaunchConfigurationName='c',
-    MinSize=1, MaxSize=3, DesiredCapacity=2, VPCZoneIdentifier=subnets[0])
-group.put_lifecycle_hook(AutoScalingGroupName='web', LifecycleHookName='drain',
+balanced = BalancedGroup(PORTS[0], 600)
+balanced.scaling.put_lifecycle_hook(AutoScalingGroupName='web', LifecycleHookName='drain',
     HeartbeatTimeout=300, LifecycleTransition='autoscaling:EC2_INSTANCE_TERMINATING')
-instances = [one['InstanceId']
-    for one in group.describe_auto_scaling_instances()['AutoScalingInstances']]
-front = elb.create_load_balancer(Name='front', Subnets=subnets)['LoadBalancers'][0]
-web = elb.create_target_group(Name='web', Protocol='HTTP', Port=PORTS[0], VpcId=vpc,
-    HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
-    HealthyThresholdCount=2)['TargetGroups'][0]['TargetGroupArn']
-elb.modify_target_group_attributes(TargetGroupArn=web,
-    Attributes=[dict(Key='deregistration_delay.timeout_seconds', Value='600')])
-elb.create_listener(LoadBalancerArn=front['LoadBalancerArn'], Protocol='HTTP', Port=80,
-    DefaultActions=[dict(Type='forward', TargetGroupArn=web)])
-elb.register_targets(TargetGroupArn=web,
-    Targets=[dict(Id=one, Port=port) for one, port in zip(instances, PORTS)])
-print(*instances)
+balanced.register(*(dict(Id=one, Port=port) for one, port in zip(balanced.instances, PORTS)))
+print(*balanced.instances)
 ";
 
 /// What the metadata service says of the instance's place in its group.
@@ -73,7 +55,7 @@ impl Fronted {
         let [users, other_port] = free_ports()?;
         let server = other_server(&host.host, other_port)?;
         let moto = Moto::start()?;
-        let scene = format!("PORTS = [{}, {other_port}]\n{SCENE}", ports[0]);
+        let scene = format!("{BALANCED_GROUP}\nPORTS = [{}, {other_port}]\n{SCENE}", ports[0]);
         let printed = moto.python(&scene)?;
         let (own, other) = printed.split_once(' ').context("two instances")?;
         let (own, other) = (own.to_owned(), other.to_owned());

@@ -70,7 +70,7 @@ impl Host {
 
     /// The toplevel of a system of the configuration.
     fn path(&mut self, system: &str) -> Result<String> {
-        let link = format!("{}/etc/slots/{system}", self.image);
+        let link = format!("{}/etc/systems/{system}", self.image);
         let read = ["/run/current-system/sw/bin/readlink", "-f", &link];
         let output = self.guest.agent.run(&read)?;
         ensure!(output.code == Some(0), "{link}: {output:?}");

@@ -3,6 +3,7 @@
 //! Labels are bounded: names of apps come from the host's definitions and end at [`APPS_MAX`], all
 //! others are words of ours. Nothing that users or caches choose becomes a label.
 
+use crate::sharing;
 use httpd::{Answer, Handler, Question};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -326,8 +327,9 @@ impl fmt::Debug for Metrics {
 
 /// Serves them for the life of the agent, as soon as the address can be had.
 pub async fn serve(metrics: Metrics, listen: SocketAddr) {
-    let listener = crate::sharing::listen(listen, "[metrics] listen").await;
-    httpd::serve(listener, httpd::Limits::default(), metrics).await;
+    const WHAT: &str = "[metrics] listen";
+    let listener = sharing::listen(listen, WHAT).await;
+    sharing::serve(listener, WHAT, httpd::Limits::default(), metrics).await;
 }
 
 #[cfg(test)]

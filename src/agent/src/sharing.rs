@@ -27,6 +27,9 @@ use tokio::time::sleep;
 /// The subject under which it is told of in `rollinit status`.
 const SUBJECT: &str = "peers";
 
+/// Which key says where the store is served.
+const WHAT: &str = "[peers] listen";
+
 /// Until an address that could not be had is tried again: the network may still be coming up.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -189,7 +192,7 @@ pub async fn run(tools: Rc<Tools>) {
     if let Err(error) = sys::process::raise_open_files(OPEN_FILES) {
         tracing::warn!("open files cannot be raised to {OPEN_FILES}: {error}");
     }
-    let listener = listen(sharing.settings.listen, "[peers] listen").await;
+    let listener = listen(sharing.settings.listen, WHAT).await;
     let bound = listener.local_addr().unwrap_or(sharing.settings.listen);
     let serve = Serve::new(store, sharing.admit());
     tools.events.metrics().serves(serve.served());
@@ -197,9 +200,7 @@ pub async fn run(tools: Rc<Tools>) {
         stream_bytes_per_second: sharing.settings.bytes_per_second,
         ..httpd::Limits::default()
     };
-    let serving = tokio::task::spawn_local(async move {
-        httpd::serve(listener, limits, serve).await;
-    });
+    let serving = tokio::task::spawn_local(self::serve(listener, WHAT, limits, serve));
     loop {
         if let Some(address) = sharing.advertised(bound) {
             tracing::info!("serves its store to its group at {address}");
@@ -233,6 +234,19 @@ pub async fn listen(on: SocketAddr, what: &str) -> TcpListener {
         }
         sleep(AGAIN).await;
     }
+}
+
+/// Serves there for good, and says when the system gives it no connections.
+pub async fn serve(
+    listener: TcpListener,
+    what: &'static str,
+    limits: httpd::Limits,
+    handler: impl httpd::Handler,
+) {
+    let complain = |error: &io::Error| {
+        tracing::warn!("{what}: no connection can be taken: {error}; tried again");
+    };
+    httpd::serve(listener, limits, handler, complain).await;
 }
 
 /// All addresses of both families, or those of the one that the kernel has.

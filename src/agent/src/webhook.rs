@@ -196,7 +196,7 @@ mod tests {
     async fn secrets_are_not_said() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let serving = tokio::spawn(httpd::serve(listener, Limits::default(), Nobody));
+        let serving = tokio::spawn(httpd::serve(listener, Limits::default(), Nobody, |_| {}));
         let folder = tempfile::tempdir().expect("a folder");
         let (url_file, token_file) = (folder.path().join("url"), folder.path().join("token"));
         std::fs::write(&token_file, "tok-secret\n").expect("written");

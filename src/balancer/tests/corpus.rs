@@ -2,7 +2,6 @@
 //! are read or refused with words.
 
 use balancer::haproxy::answer;
-use std::path::Path;
 
 fn look(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
@@ -19,21 +18,7 @@ fn look(bytes: &[u8]) -> bool {
 
 #[test]
 fn every_answer_is_read_or_refused() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/haproxy");
-    let mut sound = Vec::new();
-    for entry in std::fs::read_dir(&path).expect("the corpus") {
-        let entry = entry.expect("an entry");
-        let bytes = std::fs::read(entry.path()).expect("a file");
-        if look(&bytes) {
-            sound.push(entry.file_name().into_string().expect("a name"));
-        }
-        for at in (0..bytes.len()).step_by(3) {
-            look(&bytes[..at]);
-            let mut damaged = bytes.clone();
-            damaged[at] = b"\n\", #0-\xff"[at % 8];
-            look(&damaged);
-        }
-    }
+    let sound = replay::understood_unspoiled("haproxy", b"\n\", #0-\xff", look);
     assert_eq!(sound, ["three-servers"]);
 }
 
@@ -41,8 +26,7 @@ fn every_answer_is_read_or_refused() {
 /// of one that nobody checks.
 #[test]
 fn three_servers_of_a_real_one() {
-    let path = "../../fuzz/corpus/haproxy/three-servers";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let path = replay::folder("haproxy").join("three-servers");
     let text = std::fs::read_to_string(path).expect("a file");
     let (states, stats) = text.split_once('\0').expect("two answers");
     assert_eq!(answer::backend_number(states), Ok(3));

@@ -8,7 +8,7 @@ use balancer::machine::{Ask, Failed, FailedKind, Goal, Seen, Stand, Taken};
 use balancer::{Driver, Front, Scope, Wanted, drive};
 use cloud::{Aws, Credentials, Endpoints, Imds, Options, Source};
 use imds::Instance;
-use qemu_tests::aws::{Moto, REGION};
+use qemu_tests::aws::{BALANCED_GROUP, Moto, REGION};
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,30 +21,12 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The deregistration delay is longer than anybody wants to wait. Prints the instances, and the keys
 /// of a user who may do what docs/balancers.md says.
 const SCENE: &str = "
-import os
-ec2, group, elb, iam = client('ec2'), client('autoscaling'), client('elbv2'), client('iam')
-subnets = [subnet['SubnetId'] for subnet in ec2.describe_subnets()['Subnets'][:2]]
-vpc = ec2.describe_subnets()['Subnets'][0]['VpcId']
-image = ec2.register_image(Name='rollinit', RootDeviceName='/dev/xvda')['ImageId']
-group.create_launch_configuration(LaunchConfigurationName='c', ImageId=image,
-    InstanceType='t3.small')
-group.create_auto_scaling_group(AutoScalingGroupName='web', LaunchConfigurationName='c',
-    MinSize=1, MaxSize=3, DesiredCapacity=2, VPCZoneIdentifier=subnets[0])
-instances = [one['InstanceId']
-    for one in group.describe_auto_scaling_instances()['AutoScalingInstances']]
-balancer = elb.create_load_balancer(Name='front', Subnets=subnets)['LoadBalancers'][0]
-web = elb.create_target_group(Name='web', Protocol='HTTP', Port=4000, VpcId=vpc,
-    HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
-    HealthyThresholdCount=2)['TargetGroups'][0]['TargetGroupArn']
-elb.modify_target_group_attributes(TargetGroupArn=web,
-    Attributes=[dict(Key='deregistration_delay.timeout_seconds', Value='120')])
-elb.create_listener(LoadBalancerArn=balancer['LoadBalancerArn'], Protocol='HTTP', Port=80,
-    DefaultActions=[dict(Type='forward', TargetGroupArn=web)])
-elb.register_targets(TargetGroupArn=web, Targets=[dict(Id=one) for one in instances])
+iam, balanced = client('iam'), BalancedGroup(4000, 120)
+balanced.register(*(dict(Id=one) for one in balanced.instances))
 iam.create_user(UserName='host')
 iam.put_user_policy(UserName='host', PolicyName='host', PolicyDocument=POLICY)
 key = iam.create_access_key(UserName='host')['AccessKey']
-print(*instances, key['AccessKeyId'], key['SecretAccessKey'])
+print(*balanced.instances, key['AccessKeyId'], key['SecretAccessKey'])
 ";
 
 /// The policy that docs/balancers.md tells people to give their hosts; for all resources, since moto
@@ -104,7 +86,8 @@ impl Scene {
     fn set() -> Self {
         let moto = Moto::start().unwrap();
         let policy = serde_json::to_string(&policy()).unwrap();
-        let printed = moto.python(&format!("POLICY = {policy}\n{SCENE}")).unwrap();
+        let printed =
+            moto.python(&format!("{BALANCED_GROUP}\nPOLICY = {policy}\n{SCENE}")).unwrap();
         let words: Vec<&str> = printed.split(' ').collect();
         let [own, other, id, secret] = words[..] else { panic!("{printed}") };
         let folder = tempfile::tempdir().unwrap();

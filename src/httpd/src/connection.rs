@@ -54,8 +54,14 @@ struct Pulse {
     last_ms: AtomicU64,
 }
 
-/// Serves on `listener` until dropped; its connections end with it.
-pub async fn serve(listener: TcpListener, limits: Limits, handler: impl Handler) -> Infallible {
+/// Serves on `listener` until dropped; its connections end with it. `complain` is told why the
+/// system gives no connection, once until it gives one again.
+pub async fn serve(
+    listener: TcpListener,
+    limits: Limits,
+    handler: impl Handler,
+    complain: impl Fn(&io::Error),
+) -> Infallible {
     let shared = Arc::new(Shared {
         limits,
         streams: Arc::new(Semaphore::new(limits.streams_max)),
@@ -63,6 +69,7 @@ pub async fn serve(listener: TcpListener, limits: Limits, handler: impl Handler)
         open: Mutex::default(),
     });
     let mut connections = JoinSet::new();
+    let mut is_said = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -70,10 +77,16 @@ pub async fn serve(listener: TcpListener, limits: Limits, handler: impl Handler)
         };
         match accepted {
             Ok((stream, from)) => {
+                is_said = false;
                 let Some(place) = Place::take(&shared, from.ip()) else { continue };
                 connections.spawn(connection(stream, from, place, handler.clone()));
             }
-            Err(_) => sleep(ACCEPT_AGAIN).await,
+            Err(error) => {
+                if !std::mem::replace(&mut is_said, true) {
+                    complain(&error);
+                }
+                sleep(ACCEPT_AGAIN).await;
+            }
         }
     }
 }

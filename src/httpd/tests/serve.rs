@@ -66,7 +66,7 @@ fn pattern() -> Vec<u8> {
 async fn start(limits: Limits) -> (SocketAddr, Site) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, site) = (listener.local_addr().expect("bound"), Site::default());
-    tokio::spawn(httpd::serve(listener, limits, site.clone()));
+    tokio::spawn(httpd::serve(listener, limits, site.clone(), |_| {}));
     (address, site)
 }
 
@@ -190,4 +190,25 @@ async fn connections_and_streams_have_a_number() {
     tokio::task::spawn_blocking(move || site.gate.wait()).await.expect("no panic");
     let (_, body) = read(first).await;
     assert!(body == pattern(), "the first one gets all of it");
+}
+
+/// A socket that gives no connections, as one does whose process has no descriptors left: that is
+/// said once, not ten times a second, and the server goes on.
+#[tokio::test]
+async fn a_listener_that_gives_nothing_is_said_once() {
+    // Whoever accepts on a datagram socket is refused, at once and always: what is there stays.
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("bound");
+    socket.send_to(b"wake up", address).expect("sent");
+    socket.set_nonblocking(true).expect("a socket");
+    let listener = std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket));
+    let listener = TcpListener::from_std(listener).expect("registered");
+    let said = std::cell::RefCell::new(Vec::new());
+    let complain = |error: &io::Error| said.borrow_mut().push(error.raw_os_error());
+    let serving = httpd::serve(listener, Limits::default(), Site::default(), complain);
+    // Nothing can be awaited where nothing comes: long enough for several tries.
+    let ended = tokio::time::timeout(Duration::from_millis(500), serving).await;
+    assert!(ended.is_err(), "it goes on");
+    let said = said.into_inner();
+    assert!(matches!(said[..], [Some(_)]), "{said:?}");
 }

@@ -6,33 +6,19 @@ use network::dhcp6::message as message6;
 use network::router::{self, RouterWord};
 use network::{datagram, lease::Route4};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 
 /// Calls `check` with each file of a target's corpus.
 fn replay(target: &str, check: impl Fn(&str, &[u8])) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let mut count = 0;
-    for entry in std::fs::read_dir(&path).expect("the corpus") {
-        let entry = entry.expect("an entry");
-        let bytes = std::fs::read(entry.path()).expect("a file");
-        check(&entry.file_name().to_string_lossy(), &bytes);
-        count += 1;
+    for seed in replay::seeds(target) {
+        check(&seed.name, &seed.bytes);
     }
-    assert!(count > 0, "{} is empty", path.display());
 }
 
 /// Calls `look` with every cut of the bytes, and with every byte in turn set to odd values.
 fn spoil(bytes: &[u8], look: impl Fn(&[u8])) {
-    for at in 0..bytes.len() {
-        look(&bytes[..at]);
-        for value in [0, 1, 0x7f, 0x80, 0xfe, 0xff] {
-            let mut damaged = bytes.to_vec();
-            damaged[at] = value;
-            look(&damaged);
-        }
-    }
+    replay::spoil(bytes, &[0, 1, 0x7f, 0x80, 0xfe, 0xff], look);
 }
 
 fn address(text: &str) -> IpAddr {

@@ -7,11 +7,9 @@ mod people;
 
 use people::{NOW, document, policy, signed};
 use release::{Document, Envelope, Signers, judge};
-use std::path::PathBuf;
 
-fn corpus() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/release")
-}
+/// The target of the fuzzer.
+const TARGET: &str = "release";
 
 fn write() {
     let lines = [("alice", 1), ("alice", 2), ("bob", 3), ("carol", 4)];
@@ -22,7 +20,7 @@ fn write() {
         ("too-few", signed(&document(42), &[1, 2])),
         ("signers", lines.into_bytes()),
     ] {
-        std::fs::write(corpus().join(name), bytes).expect("written");
+        std::fs::write(replay::folder(TARGET).join(name), bytes).expect("written");
     }
 }
 
@@ -48,19 +46,6 @@ fn every_file_is_obeyed_or_refused() {
     if std::env::var_os("ROLLINIT_UPDATE").is_some() {
         write();
     }
-    let mut obeyed = Vec::new();
-    for entry in std::fs::read_dir(corpus()).expect("the corpus") {
-        let entry = entry.expect("an entry");
-        let bytes = std::fs::read(entry.path()).expect("a file");
-        if look(&bytes) {
-            obeyed.push(entry.file_name().into_string().expect("a name"));
-        }
-        for at in 0..bytes.len() {
-            look(&bytes[..at]);
-            let mut damaged = bytes.clone();
-            damaged[at] = damaged[at].wrapping_add(1);
-            look(&damaged);
-        }
-    }
+    let obeyed = replay::understood_unspoiled(TARGET, b"0A\n", look);
     assert_eq!(obeyed, ["signed"]);
 }

@@ -11,11 +11,9 @@ use rollout::fleet::{
 };
 use rollout::{Cas, Now, Token};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-fn corpus() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/fleet_record")
-}
+/// The target of the fuzzer.
+const TARGET: &str = "fleet_record";
 
 fn version(path: &str) -> Version {
     Version { path: path.to_owned(), serial: 42 }
@@ -129,8 +127,9 @@ fn write() {
         ("seat", seat.write()),
         ("newer", br#"{"format":2,"unheard":{"of":[1,2.5,null]}}"#.to_vec()),
     ] {
-        std::fs::create_dir_all(corpus()).expect("a folder");
-        std::fs::write(corpus().join(name), bytes).expect("written");
+        let folder = replay::folder(TARGET);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(name), bytes).expect("written");
     }
 }
 
@@ -213,22 +212,6 @@ fn every_record_is_read_or_refused() {
     if std::env::var_os("ROLLINIT_UPDATE").is_some() {
         write();
     }
-    let mut sound = Vec::new();
-    for entry in std::fs::read_dir(corpus()).expect("the corpus") {
-        let entry = entry.expect("an entry");
-        let bytes = std::fs::read(entry.path()).expect("a file");
-        if look(&bytes) {
-            sound.push(entry.file_name().into_string().expect("a name"));
-        }
-        for at in 0..bytes.len() {
-            look(&bytes[..at]);
-            for value in [0, b'"', b'9', b'-', b'{', b',', 0xff] {
-                let mut damaged = bytes.clone();
-                damaged[at] = value;
-                look(&damaged);
-            }
-        }
-    }
-    sound.sort();
+    let sound = replay::understood_unspoiled(TARGET, b"\0\"9-{,\xff", look);
     assert_eq!(sound, ["group", "migrations", "migrations-free", "seat", "status"]);
 }

@@ -3,17 +3,9 @@
 //! accepted must come back from our own writing, byte for byte (NARs) or as the same (narinfos).
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::path::Path;
 use store::nar::{Event, NarError, Reader, Writer};
 use store::narinfo::NarInfo;
 use store::path::StorePath;
-
-/// Calls `check` with each file of a target's corpus; returns how many `check` calls understood.
-fn replay(target: &str, check: impl Fn(&[u8]) -> bool) -> usize {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let files = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    files.filter(|file| check(&std::fs::read(file.as_ref().unwrap().path()).unwrap())).count()
-}
 
 /// The archive that our writer makes of the events of `bytes`.
 fn rewrite(bytes: &[u8]) -> Result<Vec<u8>, NarError> {
@@ -38,21 +30,21 @@ fn rewrite(bytes: &[u8]) -> Result<Vec<u8>, NarError> {
 
 #[test]
 fn archives_of_the_corpus() {
-    let understood = replay("nar", |bytes| {
+    let understood = replay::understood("nar", |bytes| {
         let Ok(again) = rewrite(bytes) else { return false };
         assert_eq!(again, bytes);
         true
     });
-    assert!(understood >= 6, "file, executable, symlink, directory, empty ones, Nix's own");
+    assert!(understood.len() >= 6, "file, executable, symlink, directory, empty ones, Nix's own");
 }
 
 #[test]
 fn narinfos_of_the_corpus() {
     let asked: StorePath = "/nix/store/2c9p07z77phvv2hf6gm9f28syp39f1ag-web-1.9.3".parse().unwrap();
-    let understood = replay("narinfo", |bytes| {
+    let understood = replay::understood("narinfo", |bytes| {
         let Ok(info) = NarInfo::parse(bytes, &asked) else { return false };
         assert_eq!(NarInfo::parse(info.to_string().as_bytes(), &asked), Ok(info));
         true
     });
-    assert!(understood >= 4, "signed, bare, compressed, content-addressed");
+    assert!(understood.len() >= 4, "signed, bare, compressed, content-addressed");
 }

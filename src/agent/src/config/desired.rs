@@ -201,6 +201,13 @@ impl Place {
     }
 }
 
+/// A URL as people are shown it. A query may be a signature that lets its holder in, as in the URLs
+/// that S3 presigns, and what is said here is read by everybody.
+#[must_use]
+pub fn shown(url: &str) -> String {
+    url.split_once('?').map_or_else(|| url.to_owned(), |(bare, _)| format!("{bare}?…"))
+}
+
 impl Desired {
     /// What user-data says of an app: the URL is one that its reader let through.
     ///
@@ -235,6 +242,13 @@ mod tests {
         assert_eq!(Place::parse("ledger:"), Ok(Place::Ledger));
         assert_eq!(Place::parse("tag:release url"), Ok(Place::Tag("release url".to_owned())));
         assert_eq!(Place::parse("file:///srv/web"), Ok(Place::File("/srv/web".into())));
+    }
+
+    #[test]
+    fn a_signature_in_a_url_is_not_shown() {
+        let url = "https://b.s3.amazonaws.com/web?X-Amz-Credential=AKIA&X-Amz-Signature=0f";
+        assert_eq!(shown(url), "https://b.s3.amazonaws.com/web?…");
+        assert_eq!(shown("https://r.example.org/web"), "https://r.example.org/web");
     }
 
     #[test]

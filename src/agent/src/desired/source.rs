@@ -2,7 +2,7 @@
 
 use crate::app::Tools;
 use crate::causes::innermost;
-use crate::config::desired::Place;
+use crate::config::desired::{Place, shown};
 use crate::disk;
 use crate::ec2::Ec2;
 use cloud::s3::ObjectAddress;
@@ -62,7 +62,7 @@ impl Source {
                 Ok(client) => client,
                 Err(error) => {
                     let cure = error.cure();
-                    return failed(format!("{url}: {}", error.fault), cure);
+                    return failed(format!("{}: {}", shown(url), error.fault), cure);
                 }
             },
         };
@@ -79,8 +79,9 @@ fn failed(text: String, cure: &str) -> Found {
 }
 
 async fn web(client: &Client, url: &str, etag: Option<&str>) -> Found {
-    let broken = |text: String| failed(format!("GET {url}: {text}"), "can this host reach it?");
     let mut request = client.get(url).timeout(TIMEOUT);
+    let url = shown(url);
+    let broken = |text: String| failed(format!("GET {url}: {text}"), "can this host reach it?");
     if let Some(etag) = etag {
         request = request.header(header::IF_NONE_MATCH, etag);
     }

@@ -1,7 +1,7 @@
 //! Which store path is meant: named, or by the document that a release URL leads to.
 
 use super::{Host, Trouble};
-use crate::config::desired::{Desired, Place, Signers};
+use crate::config::desired::{Desired, Place, Signers, shown};
 use crate::desired::{self, Source};
 use release::Found;
 use std::rc::Rc;
@@ -35,16 +35,17 @@ pub fn follow(
 
 /// The store path that `app` is to have.
 pub async fn resolve(host: &Host, app: &str, closure: &Closure) -> Result<String, Trouble> {
-    let url = match closure {
+    let place = match closure {
         Closure::Path(path) => return Ok(path.clone()),
         Closure::Release(url) => url,
     };
+    let url = shown(place);
     if host.tools.releases.is_signed(app) {
         let text = format!("{app}: {url} is not signed, and agent.toml says who has to");
         return Err(Trouble::error(text, "write signers into the user-data, or leave it out"));
     }
     let wrong = |text: String| Trouble::error(text, "correct the release in the user-data");
-    let place = Place::parse(url).map_err(wrong)?;
+    let place = Place::parse(place).map_err(wrong)?;
     let bytes = match Source::new(Rc::clone(&host.tools), app, place).look(None).await {
         Found::Release { bytes, .. } => bytes,
         Found::Failed { text, cure } => return Err(Trouble::error(text, cure)),
@@ -54,7 +55,7 @@ pub async fn resolve(host: &Host, app: &str, closure: &Closure) -> Result<String
             return Err(wrong(format!("{url}: no document came")));
         }
     };
-    let release = userdata::read_release(url, &bytes, app).map_err(|problems| {
+    let release = userdata::read_release(&url, &bytes, app).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
         Trouble::error(format!("{app}: {first}"), "correct the document of the release")
     })?;

@@ -34,7 +34,7 @@ impl Member {
         let serve = Serve::new(host.store.clone(), Arc::new(|_| true));
         let served = serve.served();
         let serving = tokio::spawn(async move {
-            httpd::serve(listener, limits, serve).await;
+            httpd::serve(listener, limits, serve, |_| {}).await;
         });
         Self { host, peers: peers(Patience::default()), address, served, serving }
     }
@@ -409,7 +409,7 @@ async fn a_peer_that_only_promises() {
         let address = listener.local_addr().unwrap().to_string();
         let promising = Promising { grows, ..Promising::default() };
         let serving = tokio::spawn(async move {
-            httpd::serve(listener, Limits::default(), promising).await;
+            httpd::serve(listener, Limits::default(), promising, |_| {}).await;
         });
         let patience = Patience { path: Duration::from_secs(1), ..impatient() };
         let peers = peers(patience);
