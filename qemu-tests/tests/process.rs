@@ -140,7 +140,11 @@ fn main() -> ExitCode {
         let run = move || turns::take(is_alone, || TIMES.of(name, test));
         Trial::test(name, move || run().map_err(|error| format!("{error:#}").into()))
     };
-    let conclusion = libtest_mimic::run(&arguments, TESTS.iter().copied().map(trial).collect());
+    // Those last: whoever needs the machine alone waits for all others, and keeps them waiting.
+    let (alone, others): (Vec<Test>, Vec<Test>) =
+        TESTS.iter().partition(|(name, _)| ALONE.contains(name));
+    let trials = others.into_iter().chain(alone).map(trial).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
     println!("{TIMES}");
     conclusion.exit_code()
 }

@@ -57,18 +57,27 @@ pub fn run_tests(root: &Path, tier: Option<Tier>, name: Option<&str>, seed: Seed
     if wanted(Tier::Process) || wanted(Tier::Qemu) {
         build::run_build(root)?;
     }
-    if wanted(Tier::Process) {
-        step("process tests", || harness(root, "process", name))?;
-    }
-    if wanted(Tier::Qemu) {
-        let configurations = image::configurations(root)?;
-        for name in configurations.iter().filter(|name| !guests::DEMOS.contains(&name.as_str())) {
-            image::build(root, name)?;
+    // Process tests mostly wait: the images, which are not for them, are built meanwhile.
+    std::thread::scope(|scope| {
+        let images = wanted(Tier::Qemu).then(|| scope.spawn(|| images(root)));
+        if wanted(Tier::Process) {
+            step("process tests", || harness(root, "process", name))?;
         }
-        image::build_releases(root)?;
+        images.map_or(Ok(()), |images| images.join().unwrap_or_else(|_| bail!("see above")))
+    })?;
+    if wanted(Tier::Qemu) {
         step("QEMU tests", || harness(root, "qemu", name))?;
     }
     Ok(())
+}
+
+/// All that QEMU tests boot and swap.
+fn images(root: &Path) -> Result<()> {
+    let configurations = image::configurations(root)?;
+    for name in configurations.iter().filter(|name| !guests::DEMOS.contains(&name.as_str())) {
+        image::build(root, name)?;
+    }
+    image::build_releases(root)
 }
 
 /// Test binaries that need built programs; the unit tier leaves them out.
