@@ -84,6 +84,7 @@ const TESTS: &[Test] = &[
     ("ports-no-request-fails", ports::no_request_fails),
     ("ports-killed-at-each-state", ports::killed_at_each_state_with_two_ports),
     ("ports-way-back", ports::a_way_back_and_a_balancer_that_forgets),
+    ("ports-app-comes-back", ports::an_app_that_comes_back),
     ("ports-no-balancer", ports::without_a_balancer),
     ("balancer-no-request-fails", balancers::no_request_fails),
     ("balancer-spares-the-host", balancers::the_host_is_spared),

@@ -185,6 +185,31 @@ pub fn a_way_back_and_a_balancer_that_forgets() -> Result<()> {
     fronted.ensure_alone(1, "web-3")
 }
 
+/// Proof: an app is taken away while its second side serves, and is put back, and the supervisor
+/// dies in between: the app begins with its first side, to which its balancer sent nobody any more.
+/// It does so again, and users are answered.
+pub fn an_app_that_comes_back() -> Result<()> {
+    // Nobody watches: an app that is taken away would look sick.
+    let more = "[app.swap]\ndrain = \"5s\"\nbake = \"100ms\"\nwatch = \"0s\"\n";
+    let (fronted, [second]) = Fronted::with(more, [release("web-2")])?;
+    let host = &fronted.host;
+    expect(host, &host.swap(&second, &[])?, COMMITTED)?;
+    fronted.ensure_alone(1, "web-2")?;
+    let definition = host.host.definitions().join(format!("{APP}.toml"));
+    let text = std::fs::read(&definition)?;
+    std::fs::remove_file(&definition)?;
+    host.host.must(&["reload"])?;
+    host.host.until("the app is gone", || Ok(host.sides().is_empty()))?;
+    // The next supervisor tells the agent that there is no such app.
+    ensure!(host.host.kill_supervisor()?, "there is no supervisor to kill");
+    let is_seen = || Ok(said(host).contains("web is not watched any more"));
+    host.host.until("the agent has seen that the app is gone", is_seen)?;
+    std::fs::write(&definition, text)?;
+    host.host.must(&["reload"])?;
+    fronted.until_only(0)?;
+    host.version().map(drop).with_context(|| said(host))
+}
+
 /// Proof: with nobody in front it is blue and green on one host all the same: the new version
 /// serves on the other port, the old port refuses, and `check` says so beforehand.
 pub fn without_a_balancer() -> Result<()> {

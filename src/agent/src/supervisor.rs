@@ -8,6 +8,7 @@ use crate::limits::{AWAY_SAID_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS};
 use control::client::{CallError, Client, TaskRequest};
 use control::types::{App, Credential, ServiceStatus, Task, TaskEnd};
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -113,7 +114,7 @@ impl Supervisor {
         loop {
             match self.watch_once(app, &mut tell, &mut patience).await {
                 Ok(()) => patience.rest("it ended the watch").await,
-                Err(CallError::Answered(error)) => {
+                Err(CallError::Answered(error @ control::Error::NoSuchApp { .. })) => {
                     tracing::warn!("{app} is not watched any more: {error}");
                     return;
                 }
@@ -139,30 +140,69 @@ impl Supervisor {
 
     /// Tells how all services are, now and after each event, for as long as it is polled.
     pub async fn watch_services(&self, mut tell: impl AsyncFnMut(Vec<ServiceStatus>)) {
+        let never: Infallible = self
+            .until(async |client| {
+                tell(client.status(None).await?.services).await;
+                Ok(None)
+            })
+            .await;
+        match never {}
+    }
+
+    /// Waits until the host has an app of this name.
+    pub async fn until_defined(&self, app: &str) {
+        self.until(async |client| {
+            let all = client.apps().await?.apps;
+            Ok(all.iter().any(|one| one.name == app).then_some(()))
+        })
+        .await;
+    }
+
+    /// Waits until nobody but this process is still on the way down: who is up then waits for it.
+    pub async fn until_alone(&self) {
+        self.until(async |client| {
+            let status = client.status(None).await?;
+            let is_alone = !crate::notices::is_anybody_stopping(&status, std::process::id());
+            Ok(is_alone.then_some(()))
+        })
+        .await;
+    }
+
+    /// Looks, now and after each event, until there is an answer.
+    async fn until<T>(
+        &self,
+        mut look: impl AsyncFnMut(&mut Client) -> Result<Option<T>, CallError>,
+    ) -> T {
         let mut patience = Patience::new();
         loop {
-            let error = match self.watch_services_once(&mut tell, &mut patience).await {
-                Ok(()) => "it ended the feed of events".to_owned(),
+            let error = match self.until_once(&mut look, &mut patience).await {
+                Ok(Some(answer)) => return answer,
+                Ok(None) => "it ended the feed of events".to_owned(),
                 Err(error) => error.to_string(),
             };
             patience.rest(&error).await;
         }
     }
 
-    async fn watch_services_once(
+    /// `None` if the supervisor ended the feed before.
+    async fn until_once<T>(
         &self,
-        tell: &mut impl AsyncFnMut(Vec<ServiceStatus>),
+        look: &mut impl AsyncFnMut(&mut Client) -> Result<Option<T>, CallError>,
         patience: &mut Patience,
-    ) -> Result<(), CallError> {
+    ) -> Result<Option<T>, CallError> {
         // The feed comes first, so that nothing happens between it and a look.
         let mut feed = Client::connect(&self.socket).await?;
         let mut client = Client::connect(&self.socket).await?;
         let mut events = feed.events(true).await?;
-        while events.next().await?.is_some() {
+        loop {
+            if let Some(answer) = look(&mut client).await? {
+                return Ok(Some(answer));
+            }
             *patience = Patience::new();
-            tell(client.status(None).await?.services).await;
+            if events.next().await?.is_none() {
+                return Ok(None);
+            }
         }
-        Ok(())
     }
 
     /// Tells which credentials there are to be, now and at each change, for as long as it is
@@ -190,34 +230,6 @@ impl Supervisor {
             tell(reply.credentials);
         }
         Ok(())
-    }
-
-    /// Waits until nobody but this process is still on the way down: who is up then waits for it.
-    pub async fn until_alone(&self) {
-        let mut patience = Patience::new();
-        loop {
-            match self.until_alone_once().await {
-                Ok(true) => return,
-                Ok(false) => patience.rest("it ended the watch").await,
-                Err(error) => patience.rest(&error.to_string()).await,
-            }
-        }
-    }
-
-    /// False if the supervisor ended the watch before.
-    async fn until_alone_once(&self) -> Result<bool, CallError> {
-        let mut client = Client::connect(&self.socket).await?;
-        let mut asked = Client::connect(&self.socket).await?;
-        let mut events = client.events(true).await?;
-        loop {
-            let status = asked.status(None).await?;
-            if !crate::notices::is_anybody_stopping(&status, std::process::id()) {
-                return Ok(true);
-            }
-            if events.next().await?.is_none() {
-                return Ok(false);
-            }
-        }
     }
 
     /// Runs a task to its end, and renews its lease meanwhile. Dropping this stops the renewals:
@@ -287,7 +299,7 @@ impl Supervisor {
         }
     }
 
-    async fn renew(&self, app: &str, run: &Run) -> std::convert::Infallible {
+    async fn renew(&self, app: &str, run: &Run) -> Infallible {
         if run.lease_ms == 0 {
             std::future::pending::<()>().await;
         }

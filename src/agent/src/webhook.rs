@@ -80,6 +80,8 @@ async fn deliver(
             Err(Refusal::Final(why)) => return Err(why),
             Err(Refusal::Passing(why)) => why,
         };
+        // It read resolv.conf and the certificates once, and others may be right by now.
+        *client = None;
         if event.since.elapsed() + pause > AGE_MAX {
             return Err(why);
         }

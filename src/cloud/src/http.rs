@@ -92,17 +92,43 @@ pub enum Proxy {
     },
 }
 
-/// The client for AWS. It is made at its first use, and made anew after a connection failed: a
-/// client reads resolv.conf once, and on a new lease another server may be the right one.
+/// A client that is made at its first use and kept until it is forgotten, which whoever got no
+/// answer by it does: a client reads resolv.conf and its certificates once, and other ones may be
+/// right by now.
+#[derive(Debug, Default)]
+pub struct KeptClient(Mutex<Option<Client>>);
+
+impl KeptClient {
+    /// The client, which `make` makes if there is none.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn get<E>(&self, make: impl FnOnce() -> Result<Client, E>) -> Result<Client, E> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &*held {
+            return Ok(client.clone());
+        }
+        let client = make()?;
+        *held = Some(client.clone());
+        Ok(client)
+    }
+
+    /// The next one is made anew.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// The client for AWS.
 #[derive(Debug)]
 pub(crate) struct AwsClient {
     proxy: Proxy,
-    client: Mutex<Option<Client>>,
+    client: KeptClient,
 }
 
 impl AwsClient {
     pub fn new(proxy: Proxy) -> Self {
-        Self { proxy, client: Mutex::new(None) }
+        Self { proxy, client: KeptClient::default() }
     }
 
     /// The client.
@@ -110,18 +136,12 @@ impl AwsClient {
     /// # Errors
     /// What is missing: root certificates, or a proxy's address.
     pub fn get(&self) -> Result<Client, String> {
-        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = &*held {
-            return Ok(client.clone());
-        }
-        let client = self.make()?;
-        *held = Some(client.clone());
-        Ok(client)
+        self.client.get(|| self.make())
     }
 
     /// The next one is made anew.
     pub fn forget(&self) {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.client.forget();
     }
 
     fn make(&self) -> Result<Client, String> {

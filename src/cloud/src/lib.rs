@@ -33,6 +33,6 @@ pub use aws_credential_types::Credentials;
 pub use credentials::Source;
 pub use endpoint::{Endpoints, Service};
 pub use error::{Error, Fault, Result};
-pub use http::Proxy;
+pub use http::{KeptClient, Proxy};
 pub use imds::Imds;
 pub use secret::Secret;

@@ -9,11 +9,12 @@ use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, ENTRIES_M
 use crate::url::EtcdOptions;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use cloud::KeptClient;
 use reqwest::{Client, StatusCode};
 use rollout::{Cas, Entry, Ledger, LedgerError, Token};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A handle of an etcd cluster; a clone is another one.
@@ -22,10 +23,8 @@ pub struct Etcd(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    client: Client,
-    endpoints: Vec<String>,
-    prefix: String,
-    user: Option<(String, PathBuf)>,
+    options: EtcdOptions,
+    client: KeptClient,
     /// What etcd gave for the password; it ages.
     pass: Mutex<Option<String>>,
     /// The endpoint that answered last.
@@ -64,19 +63,14 @@ impl Etcd {
     /// # Errors
     /// A certificate cannot be read.
     pub fn new(options: &EtcdOptions) -> Result<Self, LedgerError> {
-        let client = client(options)?;
-        Ok(Self(Arc::new(Inner {
-            client,
-            endpoints: options.endpoints.clone(),
-            prefix: options.prefix.clone(),
-            user: options.user.clone(),
-            pass: Mutex::new(None),
-            preferred: Mutex::new(0),
-        })))
+        let (options, client) = (options.clone(), KeptClient::default());
+        client.get(|| self::client(&options))?;
+        let (pass, preferred) = (Mutex::new(None), Mutex::new(0));
+        Ok(Self(Arc::new(Inner { options, client, pass, preferred })))
     }
 
     fn name(&self) -> String {
-        format!("etcd {}", self.0.endpoints.join(","))
+        format!("etcd {}", self.0.options.endpoints.join(","))
     }
 
     fn failed(&self, step: &str, reason: impl ToString, cure: &str) -> LedgerError {
@@ -88,17 +82,17 @@ impl Etcd {
     }
 
     fn encoded(&self, key: &str) -> String {
-        BASE64_STANDARD.encode(format!("{}/{key}", self.0.prefix))
+        BASE64_STANDARD.encode(format!("{}/{key}", self.0.options.prefix))
     }
 
     /// Asks one endpoint after the other, as long as none can have heard.
     async fn call(&self, step: &str, path: &str, body: &Value) -> Called {
-        let count = self.0.endpoints.len();
+        let count = self.0.options.endpoints.len();
         let first = *self.0.preferred.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = String::new();
         for number in 0..count {
             let index = (first + number) % count;
-            match self.call_one(&self.0.endpoints[index], step, path, body).await {
+            match self.call_one(&self.0.options.endpoints[index], step, path, body).await {
                 Ok(called) => {
                     // One that gives no answer may be a dead one: the next call goes elsewhere.
                     let step = usize::from(matches!(called, Called::Unknown(_)));
@@ -107,7 +101,7 @@ impl Etcd {
                     *preferred = (index + step) % count;
                     return called;
                 }
-                Err(reason) => last = format!("{}: {reason}", self.0.endpoints[index]),
+                Err(reason) => last = format!("{}: {reason}", self.0.options.endpoints[index]),
             }
         }
         let cure = "see that etcd runs and that this host may reach it";
@@ -122,9 +116,13 @@ impl Etcd {
         path: &str,
         body: &Value,
     ) -> Result<Called, String> {
+        let client = match self.0.client.get(|| client(&self.0.options)) {
+            Ok(client) => client,
+            Err(error) => return Ok(Called::Refused(error)),
+        };
         // A pass that has aged is renewed once.
         for is_second in [false, true] {
-            let pass = match self.pass(endpoint, is_second).await {
+            let pass = match self.pass(&client, endpoint, is_second).await {
                 Ok(pass) => pass,
                 // It was not asked for anything yet: another member may know the user.
                 Err(NoPass::Nobody(reason)) => return Err(reason),
@@ -133,7 +131,8 @@ impl Etcd {
                     return Ok(Called::Refused(self.failed(step, reason, cure)));
                 }
             };
-            let (status, text) = match self.post(endpoint, path, body, pass.as_deref()).await {
+            let answer = self.post(&client, endpoint, path, body, pass.as_deref()).await;
+            let (status, text) = match answer {
                 Ok(answer) => answer,
                 Err(error) if error.is_connect() => return Err(chain(&error)),
                 Err(error) => {
@@ -152,7 +151,7 @@ impl Etcd {
                 });
             }
             let reason = format!("{endpoint} answers {status}: {}", message(&text));
-            if status == StatusCode::UNAUTHORIZED && self.0.user.is_some() && !is_second {
+            if status == StatusCode::UNAUTHORIZED && self.0.options.user.is_some() && !is_second {
                 continue;
             }
             let refused = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
@@ -165,18 +164,20 @@ impl Etcd {
         Ok(Called::Unknown("no pass".to_owned()))
     }
 
+    /// An error: there was no answer. The next call is made by another client.
     async fn post(
         &self,
+        client: &Client,
         endpoint: &str,
         path: &str,
         body: &Value,
         pass: Option<&str>,
     ) -> reqwest::Result<(StatusCode, String)> {
-        let mut request = self.0.client.post(format!("{endpoint}{path}")).body(body.to_string());
+        let mut request = client.post(format!("{endpoint}{path}")).body(body.to_string());
         if let Some(pass) = pass {
             request = request.header("Authorization", pass);
         }
-        let mut answer = request.send().await?;
+        let mut answer = request.send().await.inspect_err(|_| self.0.client.forget())?;
         let status = answer.status();
         let mut text = Vec::new();
         while let Some(piece) = answer.chunk().await? {
@@ -189,8 +190,13 @@ impl Etcd {
     }
 
     /// What stands for the password; none where no user is named.
-    async fn pass(&self, endpoint: &str, anew: bool) -> Result<Option<String>, NoPass> {
-        let Some((user, file)) = &self.0.user else { return Ok(None) };
+    async fn pass(
+        &self,
+        client: &Client,
+        endpoint: &str,
+        anew: bool,
+    ) -> Result<Option<String>, NoPass> {
+        let Some((user, file)) = &self.0.options.user else { return Ok(None) };
         let known = self.0.pass.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if known.is_some() && !anew {
             return Ok(known);
@@ -198,7 +204,7 @@ impl Etcd {
         let password = std::fs::read_to_string(file)
             .map_err(|error| NoPass::Refused(format!("read {}: {error}", file.display())))?;
         let body = json!({ "name": user, "password": password.trim_end_matches('\n') });
-        let answer = self.post(endpoint, "/v3/auth/authenticate", &body, None).await;
+        let answer = self.post(client, endpoint, "/v3/auth/authenticate", &body, None).await;
         let (status, text) = answer.map_err(|error| NoPass::Nobody(chain(&error)))?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let Some(pass) = answer["token"].as_str() else {
@@ -251,7 +257,7 @@ impl Etcd {
             self.failed(step, format!("a strange answer: {}", reason.to_string()), cure)
         };
         let kvs: Vec<Kv> = serde_json::from_value(kvs.clone()).map_err(|error| strange(&error))?;
-        let prefix = format!("{}/", self.0.prefix);
+        let prefix = format!("{}/", self.0.options.prefix);
         kvs.into_iter()
             .map(|kv| {
                 let bytes = |text: &str| BASE64_STANDARD.decode(text);
@@ -305,7 +311,7 @@ impl Ledger for Etcd {
     async fn list(&self, folder: &str) -> Result<Vec<(String, Entry)>, LedgerError> {
         key::check_folder(&self.name(), folder)?;
         // All that begins with `folder/`: up to `folder0`, `0` being the byte after `/`.
-        let end = format!("{}/{}0", self.0.prefix, folder.trim_end_matches('/'));
+        let end = format!("{}/{}0", self.0.options.prefix, folder.trim_end_matches('/'));
         let body = json!({
             "key": self.encoded(folder),
             "range_end": BASE64_STANDARD.encode(end),

@@ -150,6 +150,21 @@ async fn etcd_behind_tls() {
         let error = engine(&format!("etcds://{at}?{query}")).get("groups/a").await.unwrap_err();
         assert!(error.to_string().contains(cause), "{query}: {error}");
     }
+    // A certificate that was renewed counts without a new start, once the old one was refused.
+    let renewed = tempfile::tempdir().unwrap();
+    let put = |from: &std::path::Path| {
+        for name in ["client.pem", "client.key"] {
+            std::fs::copy(from.join(name), renewed.path().join(name)).unwrap();
+        }
+    };
+    put(other.folder());
+    let path = renewed.path().display();
+    let query = format!("ca={folder}/ca.pem&cert={path}/client.pem&key={path}/client.key");
+    let known = engine(&format!("etcds://{at}?{query}"));
+    known.get("groups/a").await.unwrap_err();
+    put(authority.folder());
+    assert_eq!(known.get("groups/a").await.unwrap(), None);
+
     let plain = engine(&format!("etcd://{at}")).get("groups/a").await.unwrap_err().to_string();
     assert!(plain.contains("etcds://"), "{plain}");
     let address = format!("etcds://{at}?ca={folder}/none.pem").parse().unwrap();

@@ -140,17 +140,32 @@ async fn until_at_rest(tools: &Tools, app: &App) {
     }
 }
 
-/// Tells when the definition gives the app other ports, as a reload does, for as long as it is
-/// polled.
+/// Tells when, without a swap, another port serves: a reload gave the app other ones, or took it
+/// away and put it back, whereupon it begins with its first. For as long as it is polled.
 pub async fn follow(tools: &Tools, app: &App, changed: impl AsyncFn()) {
-    let known: RefCell<Option<Vec<u16>>> = RefCell::new(None);
+    let known: RefCell<Option<Serving>> = RefCell::new(None);
     let tell = async |now: control::types::App| {
-        let before = known.replace(Some(now.policy.ports.clone()));
-        if before.is_some_and(|before| before != now.policy.ports) {
+        if now.swap.is_some() {
+            // Whoever swaps looks after it then.
+            known.take();
+            return;
+        }
+        let now = Serving { ports: now.policy.ports, side: now.serving.side };
+        if known.replace(Some(now.clone())).is_some_and(|before| before != now) {
             changed().await;
         }
     };
-    tools.supervisor.watch(&app.name, tell).await;
+    loop {
+        tools.supervisor.watch(&app.name, &tell).await;
+        tools.supervisor.until_defined(&app.name).await;
+    }
+}
+
+/// Which port serves between swaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Serving {
+    ports: Vec<u16>,
+    side: u32,
 }
 
 fn subject(app: &App) -> String {

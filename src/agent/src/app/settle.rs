@@ -31,7 +31,7 @@ impl Task {
     }
 }
 
-/// Tells the app's task when a reload gives the app other ports, for the life of the agent.
+/// Tells the app's task when a reload has another port serve, for the life of the agent.
 pub(super) fn follow(tools: &Rc<Tools>, app: &Rc<App>) {
     if !tools.balancers.fronts(&app.name) {
         return;
@@ -39,7 +39,7 @@ pub(super) fn follow(tools: &Rc<Tools>, app: &Rc<App>) {
     let (tools, app) = (Rc::clone(tools), Rc::clone(app));
     tokio::task::spawn_local(async move {
         let changed = async || {
-            tracing::info!("{}: its definition has other ports", app.name);
+            tracing::info!("{}: after a reload another port serves", app.name);
             // The app's task lives as long as the agent.
             let _ = app.inbox.send(Input::OtherPorts).await;
         };
