@@ -29,7 +29,8 @@
 # With another --attribute: only `result`, a link to its real output.
 #
 # Same inputs, same outputs: a call with nothing changed takes about a second and builds nothing.
-# `nixos/build.sh --collect [--target DIR]` deletes what no --out refers to any more.
+# `nixos/build.sh --collect [--target DIR]` deletes what no --out refers to any more, from the private
+# store; where /nix is a real store it leaves that to `nix-store --gc`.
 # Needs nix-bin (2.8 or newer). As root it mounts TARGET/nix on /nix in a mount namespace of its own
 # and leaves nothing outside of TARGET but an empty /nix. Where /nix is a real store, that is used.
 set -eu
@@ -83,7 +84,11 @@ in_store() {
   unshare $namespace --propagation private \
     sh -c 'mount --bind "$0" /nix && exec "$@"' "$private" "$@"
 }
-if [ -n "$collect" ]; then in_store nix-store --gc --quiet; exit; fi
+if [ -n "$collect" ]; then
+  # The store of the machine is its owner's to clean.
+  [ -z "$private" ] || in_store nix-store --gc --quiet
+  exit
+fi
 
 [ -n "$out" ] || fail "--out is missing"
 [ -n "$configuration$paths" ] || fail "--configuration is missing"

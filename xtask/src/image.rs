@@ -75,6 +75,16 @@ pub fn build_releases(root: &Path) -> Result<()> {
     })
 }
 
+/// Deletes what no image and no release refers to any more: each build of the programs leaves the
+/// images of the one before, 3 GB.
+///
+/// # Errors
+/// Nix fails: its words are on standard error.
+pub fn collect(root: &Path) -> Result<()> {
+    let mut command = Command::new(root.join("nixos/build.sh"));
+    run(command.arg("--collect").arg("--target").arg(target(root)))
+}
+
 /// Makes the tests' key, if there is none, and puts its public half where guests find it.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what the machine must have, and how it gets it.
 
 use crate::workspace::{has_program, root, run, step, target};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
 
@@ -135,6 +135,45 @@ fn knows_packages() -> Result<bool> {
     Ok(complete || !has_program("apt-get") || listed())
 }
 
+/// What is below `target` after a first run of all tests, in bytes: 12 GiB, and some to grow.
+const TARGET_BYTES: u64 = 16 << 30;
+
+/// Refuses to begin what would end an hour later for want of room, with the words of a linker.
+///
+/// # Errors
+/// There is less than a run of all tests needs.
+pub fn need_room(root: &Path) -> Result<()> {
+    let folder = target(root);
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let free = bytes_of(Command::new("df").args(["--output=avail", "-B1"]).arg(&folder))?;
+    if free >= TARGET_BYTES {
+        return Ok(());
+    }
+    let used = bytes_of(Command::new("du").args(["-s", "-B1"]).arg(&folder))?;
+    match shortage(free, used) {
+        0 => Ok(()),
+        missing => bail!(
+            "the disk of {} has {} GiB free; all tests need {} GiB more: remove what is old",
+            folder.display(),
+            free >> 30,
+            missing.div_ceil(1 << 30),
+        ),
+    }
+}
+
+/// How many bytes are missing where `used` of what is needed is there already.
+const fn shortage(free: u64, used: u64) -> u64 {
+    TARGET_BYTES.saturating_sub(used).saturating_sub(free)
+}
+
+/// The number in what `df` or `du` prints.
+fn bytes_of(command: &mut Command) -> Result<u64> {
+    let output = command.output().context("how much room is there?")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let number = text.split_whitespace().find_map(|word| word.parse().ok());
+    number.with_context(|| format!("{command:?} prints no number: {text}"))
+}
+
 fn install(missing: &[&Need]) -> Result<()> {
     for need in missing {
         eprintln!("  missing: {:16} {}", need.package, need.reason);
@@ -197,4 +236,25 @@ fn run_quiet(program: &str, arguments: &[&str]) -> bool {
 
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is there already needs no room; nor does a disk with enough of it.
+    #[test]
+    fn what_is_missing() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(shortage(2 * GIB, 0), TARGET_BYTES - 2 * GIB);
+        assert_eq!(shortage(2 * GIB, TARGET_BYTES - 3 * GIB), GIB);
+        assert_eq!(shortage(0, 2 * TARGET_BYTES), 0);
+        assert_eq!(shortage(TARGET_BYTES, 0), 0);
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert!(bytes_of(Command::new("df").args(["--output=avail", "-B1"]).arg(here)).is_ok());
+        assert!(
+            bytes_of(Command::new("du").args(["-s", "-B1"]).arg(here)).is_ok_and(|used| used > 0)
+        );
+        assert!(bytes_of(&mut Command::new("true")).is_err());
+    }
 }

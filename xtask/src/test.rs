@@ -50,6 +50,9 @@ impl FromStr for Seed {
 /// Something fails; what, was said.
 pub fn run_tests(root: &Path, tier: Option<Tier>, name: Option<&str>, seed: Seed) -> Result<()> {
     setup::run_setup()?;
+    if tier.is_none() {
+        setup::need_room(root)?;
+    }
     let wanted = |one: Tier| tier.is_none_or(|tier| tier == one);
     if wanted(Tier::Unit) {
         unit(root, name, seed)?;
@@ -77,7 +80,8 @@ fn images(root: &Path) -> Result<()> {
     for name in configurations.iter().filter(|name| !guests::DEMOS.contains(&name.as_str())) {
         image::build(root, name)?;
     }
-    image::build_releases(root)
+    image::build_releases(root)?;
+    image::collect(root)
 }
 
 /// Test binaries that need built programs; the unit tier leaves them out.

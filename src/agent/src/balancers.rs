@@ -5,25 +5,23 @@
 //! all of it is back, so that an agent that is started again gives back just that. One errand at a
 //! time goes to a balancer; a newer one takes the place of an older one.
 
+mod one;
+
 use crate::app::Tools;
-use crate::config::balancer::{Around, Balancer as Settings, Kind};
+use crate::config::balancer::{Around, Balancer as Settings};
 use crate::disk;
 use crate::ec2::Ec2;
-use ::balancer::alb::Alb;
-use ::balancer::haproxy::Haproxy;
-use ::balancer::limits::RECORD_BYTES_MAX;
-use ::balancer::machine::{Ask, Failed, FailedKind, Goal, Taken};
-use ::balancer::{Driver, Front, Scope, Wanted, drive, record};
-use control::agent::Level;
+use ::balancer::Scope;
+use ::balancer::machine::Goal;
 use control::types::ShutdownKind;
+use one::{Balancer, Errand};
 use rollout::{Failure, Fault};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::path::{Path, PathBuf};
-use std::pin::{Pin, pin};
+use std::path::Path;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
 
 /// The folder of the records, below the agent's own.
 const FOLDER: &str = "balancers";
@@ -45,44 +43,8 @@ enum Leaving {
     Down,
 }
 
-/// One of them.
-#[derive(Debug)]
-struct Balancer {
-    settings: Settings,
-    front: Front,
-    folder: PathBuf,
-    taken: RefCell<Vec<Taken>>,
-    /// All of it is out, and nothing was done since.
-    is_out: Cell<bool>,
-    /// The number of the newest errand.
-    errand: Cell<u64>,
-    newer: Notify,
-    busy: Mutex<()>,
-}
-
 /// What goes on, for whoever waits.
 pub type Say<'a> = &'a dyn Fn(&str);
-
-/// What is wanted of a balancer.
-#[derive(Clone, Copy, Debug)]
-struct Errand {
-    goal: Goal,
-    scope: Scope,
-    in_haste: bool,
-    /// The host does not come back, as far as is known.
-    for_good: bool,
-    /// The host itself goes: whatever others want for its apps comes after this, or never.
-    of_host: bool,
-    /// How long what is in flight may take, in place of what the file says.
-    within: Option<Duration>,
-}
-
-impl Errand {
-    fn to(goal: Goal) -> Self {
-        let (in_haste, for_good, of_host) = (false, false, false);
-        Self { goal, scope: Scope::All, in_haste, for_good, of_host, within: None }
-    }
-}
 
 impl Balancers {
     /// Those of the configuration. Asks nobody yet.
@@ -112,7 +74,7 @@ impl Balancers {
     /// Whether something of this app is out that was taken out here, and is to come back.
     #[must_use]
     pub fn is_out(&self, app: &str) -> bool {
-        !self.is_leaving() && self.of(app).any(|one| !one.taken.borrow().is_empty())
+        !self.is_leaving() && self.of(app).any(Balancer::has_taken)
     }
 
     fn of(&self, app: &str) -> impl Iterator<Item = &Balancer> {
@@ -254,22 +216,14 @@ impl Balancers {
         let shutdown = status.ok().and_then(|status| status.host.shutdown);
         let for_good = shutdown.is_some_and(|kind| kind != ShutdownKind::Reboot);
         let errand = Errand { in_haste: true, for_good, of_host: true, ..Errand::to(Goal::Out) };
-        let left = self.all.iter().filter(|one| for_good || !one.is_out.get());
+        let left = self.all.iter().filter(|one| for_good || !one.is_out());
         self.each(tools, left, errand, &|_| {}).await
     }
 
     /// Asks each balancer now for what will be needed when nobody may answer any more.
     pub async fn learn(&self, tools: &Tools) {
         for one in &self.all {
-            let Err(trouble) = one.front.rules(&one.settings.wanted).await else { continue };
-            let words = match trouble {
-                ::balancer::machine::Trouble::Passing(text) => text,
-                ::balancer::machine::Trouble::Lasting(text, cure) => {
-                    one.tell(tools, Level::Error, &text, &cure);
-                    continue;
-                }
-            };
-            tracing::warn!("balancer {}: {words}; asked again when it is needed", one.name());
+            one.learn(tools).await;
         }
     }
 
@@ -336,155 +290,6 @@ async fn together(runs: Vec<Run<'_>>) -> Vec<Result<(), Failure>> {
         Poll::Ready(ended.drain(..).flatten().collect())
     })
     .await
-}
-
-impl Balancer {
-    /// `None` for one that needs AWS where there is none: the configuration refuses that.
-    fn open(settings: Settings, folder: &Path, ec2: Option<&Ec2>) -> Option<Self> {
-        let front = match settings.kind.clone() {
-            Kind::Haproxy { sockets, which, port } => {
-                Front::Haproxy(Haproxy::new(sockets, which, port))
-            }
-            Kind::Alb { groups, port, absence } => {
-                let Ec2 { aws, imds, .. } = ec2?;
-                Front::Alb(Alb::new(aws.clone(), imds.clone(), groups, port, absence))
-            }
-        };
-        let taken = read(folder, &settings.name).unwrap_or_else(|error| {
-            let name = &settings.name;
-            tracing::error!("balancer {name}: {error}; what was taken out stays out: give it back");
-            Vec::new()
-        });
-        Some(Self {
-            settings,
-            front,
-            folder: folder.to_owned(),
-            taken: RefCell::new(taken),
-            is_out: Cell::new(false),
-            errand: Cell::new(0),
-            newer: Notify::new(),
-            busy: Mutex::new(()),
-        })
-    }
-
-    fn name(&self) -> &str {
-        &self.settings.name
-    }
-
-    fn tell(&self, tools: &Tools, level: Level, text: &str, cure: &str) {
-        let subject = format!("balancer {}", self.name());
-        tools.standing.set(&tools.console, &subject, level, text, Some(cure));
-    }
-
-    /// Runs an errand to its end, or until there is a newer one.
-    async fn run(&self, tools: &Tools, errand: Errand, say: Say<'_>) -> Result<(), Failure> {
-        let number = self.errand.get() + 1;
-        self.errand.set(number);
-        self.newer.notify_waiters();
-        let replaced = async {
-            loop {
-                let mut newer = pin!(self.newer.notified());
-                newer.as_mut().enable();
-                if self.errand.get() != number {
-                    return;
-                }
-                newer.await;
-            }
-        };
-        let ended = tokio::select! {
-            biased;
-            () = replaced => {
-                let reason = format!("balancer {}: something newer is wanted of it", self.name());
-                return Err(Failure { fault: Fault::Host, reason, cure: Vec::new() });
-            }
-            ended = self.work(tools, errand, say) => ended,
-        };
-        tools.standing.clear(&format!("balancer {}", self.name()));
-        ended.map_err(|failed| self.failure(failed))
-    }
-
-    async fn work(&self, tools: &Tools, errand: Errand, say: Say<'_>) -> Result<(), Failed> {
-        let _alone = self.busy.lock().await;
-        self.is_out.set(false);
-        let taken = self.taken.borrow().clone();
-        let waits = errand.within.is_none_or(|within| !within.is_zero());
-        let Errand { goal, in_haste, for_good, .. } = errand;
-        let ask = Ask { goal, in_haste, for_good, waits, taken };
-        let wanted = &self.settings.wanted;
-        let drain_max = errand.within.or(wanted.drain_max);
-        let wanted = Wanted { drain_max, ..wanted.clone() };
-        let clerk = Clerk { balancer: self, tools, say };
-        let words = drive(&self.front, errand.scope, ask, &wanted, &clerk).await?;
-        self.is_out.set(errand.goal == Goal::Out);
-        if !words.is_empty() {
-            tracing::info!("balancer {}: {words}", self.name());
-        }
-        Ok(())
-    }
-
-    fn failure(&self, failed: Failed) -> Failure {
-        let fault = match failed.kind {
-            FailedKind::Unwell => Fault::Release,
-            FailedKind::Needed | FailedKind::Away => Fault::Host,
-        };
-        let reason = format!("balancer {}: {}", self.name(), failed.reason);
-        Failure { fault, reason, cure: vec![failed.cure] }
-    }
-}
-
-fn file(name: &str) -> String {
-    format!("{name}.json")
-}
-
-fn read(folder: &Path, name: &str) -> Result<Vec<Taken>, String> {
-    match disk::read_capped(&folder.join(file(name)), RECORD_BYTES_MAX) {
-        Ok(bytes) => record::decode(&bytes).map_err(|error| error.to_string()),
-        Err(error) if error.error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Writes down for a balancer what is taken out, and tells people what goes on.
-struct Clerk<'a> {
-    balancer: &'a Balancer,
-    tools: &'a Tools,
-    say: Say<'a>,
-}
-
-impl Driver for Clerk<'_> {
-    async fn keep(&self, taken: Vec<Taken>) -> Result<(), String> {
-        let (folder, name) = (self.balancer.folder.clone(), file(self.balancer.name()));
-        let bytes = record::encode(&taken);
-        let is_empty = taken.is_empty();
-        if is_empty && self.balancer.taken.borrow().is_empty() {
-            return Ok(());
-        }
-        // Whatever cuts this off, what is out is known here or on the disk.
-        if !is_empty {
-            *self.balancer.taken.borrow_mut() = taken;
-        }
-        let write = move || match is_empty {
-            true => disk::remove(&folder, &name),
-            false => disk::replace(&folder, &name, &bytes),
-        };
-        let written = tokio::task::spawn_blocking(write).await;
-        let written = written.map_err(|error| error.to_string())?;
-        written.map_err(|error| error.to_string())?;
-        if is_empty {
-            self.balancer.taken.borrow_mut().clear();
-        }
-        Ok(())
-    }
-
-    fn say(&self, words: &str, is_stuck: bool) {
-        let words = format!("balancer {}: {words}", self.balancer.name());
-        tracing::info!("{words}");
-        (self.say)(&words);
-        if is_stuck {
-            let cure = "docs/balancers.md says what each of these words means";
-            self.balancer.tell(self.tools, Level::Warning, &words, cure);
-        }
-    }
 }
 
 #[cfg(test)]
