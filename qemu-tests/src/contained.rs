@@ -438,6 +438,17 @@ impl Contained {
         status.context("it has ended")
     }
 
+    /// Waits for the end of PID 1, and for these last words of it: they come through a pipe, and may
+    /// come later than its end is seen.
+    ///
+    /// # Errors
+    /// It does not end, or says something else.
+    pub fn ended_saying(&mut self, words: &str) -> Result<ExitStatus> {
+        let status = self.ended()?;
+        self.until(&format!("{words:?} is said"), || Ok(self.said().contains(words)))?;
+        Ok(status)
+    }
+
     /// The last lines that PID 1 and the supervisor said.
     #[must_use]
     pub fn said(&self) -> String {

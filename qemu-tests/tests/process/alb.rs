@@ -232,10 +232,8 @@ pub fn around_swaps_and_spot() -> Result<()> {
     let mut swap = fronted.host.begin(&["swap", APP, &fifth])?;
     fronted.until_call("DeregisterTargets")?;
     fronted.plant(SPOT, json!({ "action": "terminate", "time": "${now+90}" }))?;
-    fronted.host.host.ended()?;
+    fronted.host.host.ended_saying("power-off now")?;
     swap.wait()?;
-    let ended = fronted.host.host.said();
-    ensure!(ended.contains("power-off now"), "{ended}");
     let report = fronted.ensure_none_failed(load)?;
     let of_users = |version: &&str| report.versions.contains_key(*version);
     ensure!(["web-4", "web-5"].iter().all(|version| !of_users(version)), "{report:?}");

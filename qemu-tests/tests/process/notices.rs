@@ -78,10 +78,8 @@ impl Scene {
 
     /// How the host ended: 0 for a power-off, which its log names too.
     fn ended(&mut self, word: &str) -> Result<()> {
-        let status = self.host.ended()?;
-        let said = self.host.said();
-        ensure!(said.contains(&format!("{word} now")), "{status}\n{said}");
-        ensure!(self.slow_has_stopped()?, "the service was not let stop\n{said}");
+        self.host.ended_saying(&format!("{word} now"))?;
+        ensure!(self.slow_has_stopped()?, "the service was not let stop\n{}", self.host.said());
         Ok(())
     }
 }
