@@ -16,6 +16,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use sys::clock::monotonic_ns;
+use sys::poll::{self, PollFd, PollFlags};
+use sys::watch::Watch;
 
 /// The one app.
 pub const APP: &str = "web";
@@ -301,6 +304,17 @@ impl AppHost {
         self.host.path(&format!("state/swaps/{APP}.swaps"))
     }
 
+    /// Begins to count how often the agent writes its record of the app's swap.
+    ///
+    /// # Errors
+    /// The agent never made its folder.
+    pub fn records(&self) -> Result<Records> {
+        let record = self.record();
+        let folder = record.parent().context("the folder of records")?;
+        let watch = Watch::open(folder).with_context(|| format!("watch {}", folder.display()))?;
+        Ok(Records { watch, seen: 0 })
+    }
+
     /// What the app's profile link points to.
     ///
     /// # Errors
@@ -339,6 +353,33 @@ impl AppHost {
             group.is_ok_and(|group| group.populated().unwrap_or(false))
         };
         (0..2).filter(is_live).collect()
+    }
+}
+
+/// How often a swap's record was written: each time by a rename, none of which is missed.
+#[derive(Debug)]
+pub struct Records {
+    watch: Watch,
+    seen: usize,
+}
+
+impl Records {
+    /// Waits until it was written so often; false if the caller's swap is over before that.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn reach(&mut self, count: usize, caller: &mut Child) -> Result<bool> {
+        /// Between two looks whether the swap is over: of that no descriptor tells.
+        const LOOK_NS: u64 = 20_000_000;
+        loop {
+            let is_over = caller.try_wait()?.is_some();
+            self.seen += self.watch.arrivals(&format!("{APP}.swaps"))?;
+            if self.seen >= count || is_over {
+                return Ok(self.seen >= count);
+            }
+            let mut fds = [PollFd::new(&self.watch, PollFlags::IN)];
+            poll::until(&mut fds, Some(monotonic_ns() + LOOK_NS))?;
+        }
     }
 }
 

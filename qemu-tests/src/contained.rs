@@ -438,8 +438,8 @@ impl Contained {
         status.context("it has ended")
     }
 
-    /// Waits for the end of PID 1, and for these last words of it: they come through a pipe, and may
-    /// come later than its end is seen.
+    /// Waits for the end of PID 1, and for these last words of it: they come through a pipe, and
+    /// may come later than its end is seen.
     ///
     /// # Errors
     /// It does not end, or says something else.

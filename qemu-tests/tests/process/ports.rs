@@ -1,8 +1,6 @@
 //! Swaps of an app that binds its own ports, behind a real HAProxy.
 
-use super::swaps::{
-    COMMITTED, QUICK, REFUSED, ROLLED_BACK, await_records, expect, killed_at_each_state, said,
-};
+use super::swaps::{COMMITTED, QUICK, REFUSED, ROLLED_BACK, expect, killed_at_each_state, said};
 use anyhow::{Context, Result, ensure};
 use qemu_tests::apphost::{APP, AppHost, Release};
 use qemu_tests::contained::PATIENCE;
@@ -116,8 +114,9 @@ pub fn no_request_fails() -> Result<()> {
 
     expect(host, &host.swap(&second, &[])?, COMMITTED)?;
     fronted.ensure_alone(1, "web-2")?;
+    let mut records = host.records()?;
     let mut caller = host.begin(&["swap", APP, &third])?;
-    await_records(host, 7, &mut caller)?;
+    records.reach(7, &mut caller)?;
     host.kill_agent()?;
     host.host.kill_supervisor()?;
     ensure!(caller.wait()?.code() == Some(COMMITTED), "{}", said(host));

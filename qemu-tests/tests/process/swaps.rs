@@ -7,8 +7,6 @@ use qemu_tests::contained::{Output, PATIENCE, Place};
 use qemu_tests::load;
 use serde_json::Value;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::process::Child;
 
 /// Exit codes of `rollinit swap` (docs/cli.md).
 pub(super) const COMMITTED: i32 = 0;
@@ -127,8 +125,9 @@ pub fn no_request_fails() -> Result<()> {
         let load = load::start(plan.patient())?;
         ensure!(load.answered(50, PATIENCE), "the load runs");
         expect(&host, &host.swap(&second, &[])?, COMMITTED)?;
+        let mut records = host.records()?;
         let mut caller = host.begin(&["swap", APP, &host.first])?;
-        await_records(&host, 7, &mut caller)?;
+        records.reach(7, &mut caller)?;
         host.kill_agent()?;
         host.host.kill_supervisor()?;
         ensure!(caller.wait()?.code() == Some(COMMITTED), "{}", said(&host));
@@ -230,13 +229,11 @@ pub(super) fn killed_at_each_state<'a>(
 ) -> Result<()> {
     /// More than any swap writes.
     const RECORDS_MAX: usize = 40;
-    /// Two records can be written between two looks: then the same is tried again.
-    const MISSES_MAX: usize = 3;
-    let (mut count, mut misses) = (1, 0);
-    while count < RECORDS_MAX {
+    for count in 1..RECORDS_MAX {
         let (before, (path, version)) = (host.version()?, target()?);
+        let mut records = host.records()?;
         let mut caller = host.begin(&["swap", APP, &path, "--force"])?;
-        let is_killed = await_records(host, count, &mut caller)?;
+        let is_killed = records.reach(count, &mut caller)?;
         if is_killed {
             kill(host)?;
         }
@@ -256,31 +253,12 @@ pub(super) fn killed_at_each_state<'a>(
         let right = if expected == COMMITTED { version } else { &*before };
         ensure!(now == right, "killed at record {count}: {outcome}, {now} serves\n{}", said(host));
         host.host.until("one side is left", || Ok(host.sides().len() == 1))?;
-        match is_killed {
-            true => count += 1,
-            false if count > states => return Ok(()),
-            false => misses += 1,
+        if !is_killed {
+            ensure!(count > states, "only {count} records were written\n{}", said(host));
+            return Ok(());
         }
-        ensure!(misses <= MISSES_MAX, "only {count} records were written\n{}", said(host));
     }
     anyhow::bail!("a swap never ended before its {RECORDS_MAX}th record")
-}
-
-/// Waits until the agent has replaced its record so often; false if the caller's swap is over
-/// before that. Each replacement is another file, so the inode's number counts them.
-pub(super) fn await_records(host: &AppHost, count: usize, caller: &mut Child) -> Result<bool> {
-    let inode = || std::fs::metadata(host.record()).map_or(0, |metadata| metadata.ino());
-    let (mut seen, mut newest) = (0, inode());
-    while seen < count {
-        let now = inode();
-        if now != newest {
-            (seen, newest) = (seen + 1, now);
-        } else if caller.try_wait()?.is_some() {
-            return Ok(false);
-        }
-        std::thread::yield_now();
-    }
-    Ok(true)
 }
 
 /// Proof: while a swap bakes, users have it already, and another one waits for its end; both are
@@ -317,8 +295,9 @@ pub fn dry_run_and_disconnect() -> Result<()> {
     let store = host.host.path(second.trim_start_matches('/'));
     ensure!(!store.exists(), "nothing was fetched");
 
+    let mut records = host.records()?;
     let mut caller = host.begin(&["swap", APP, &second])?;
-    ensure!(await_records(&host, 1, &mut caller)?, "it begins");
+    ensure!(records.reach(1, &mut caller)?, "it begins");
     caller.kill()?;
     caller.wait()?;
     ensure!(host.outcome()? == "committed", "{}", said(&host));

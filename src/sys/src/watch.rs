@@ -1,8 +1,9 @@
 //! Waiting for a file to appear or change: inotify(7) on its directory.
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -38,12 +39,31 @@ impl Watch {
     /// # Errors
     /// Those of read(2) but `EAGAIN` and `EINTR`.
     pub fn heard(&self) -> io::Result<bool> {
-        let mut buffer = [0; BUFFER_BYTES];
         let mut any = false;
+        self.take(|_| any = true)?;
+        Ok(any)
+    }
+
+    /// Takes all that was heard. How often `name` came by a rename: no two are taken for one.
+    ///
+    /// # Errors
+    /// As [`Watch::heard`].
+    pub fn arrivals(&self, name: &str) -> io::Result<usize> {
+        let mut count = 0;
+        self.take(|event| {
+            let is_it = event.file_name().is_some_and(|found| found.to_bytes() == name.as_bytes());
+            count += usize::from(is_it && event.events().contains(ReadFlags::MOVED_TO));
+        })?;
+        Ok(count)
+    }
+
+    fn take(&self, mut each: impl FnMut(&inotify::Event<'_>)) -> io::Result<()> {
+        let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+        let mut reader = inotify::Reader::new(&self.events, &mut buffer);
         loop {
-            match rustix::io::read(&self.events, &mut buffer) {
-                Ok(0) | Err(Errno::AGAIN) => return Ok(any),
-                Ok(_) => any = true,
+            match reader.next() {
+                Ok(event) => each(&event),
+                Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -73,6 +93,14 @@ mod tests {
         std::fs::rename(directory.path().join("a.new"), directory.path().join("a"))
             .expect("renamed");
         assert!(watch.heard().expect("read"));
+        for _ in 0..3 {
+            std::fs::write(directory.path().join("a.new"), "x").expect("a file");
+            std::fs::rename(directory.path().join("a.new"), directory.path().join("a"))
+                .expect("renamed");
+            std::fs::write(directory.path().join("b"), "x").expect("a file");
+        }
+        assert_eq!(watch.arrivals("a").expect("read"), 3, "each of them, and nothing else");
+        assert_eq!(watch.arrivals("a").expect("read"), 0, "they were taken");
         let missing = Watch::open(&directory.path().join("none")).expect_err("there is none");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
