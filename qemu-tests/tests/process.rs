@@ -1,7 +1,7 @@
 //! The real PID 1, supervisor and command line, without a VM. `cargo xtask test process [NAME]`.
 //!
-//! Four at once on two processors, but for those that load the whole machine. Needs root, a cgroup2 mount and
-//! util-linux. `ROLLINIT_SEED` replays the random moments of a run, which prints its seed.
+//! Four at once on two processors, but for those that load the whole machine. Needs root, a cgroup2
+//! mount and util-linux. `ROLLINIT_SEED` replays the random moments of a run, which prints its seed.
 
 mod process {
     pub mod agent_control;
