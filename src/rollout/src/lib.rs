@@ -26,6 +26,7 @@ pub mod report;
 pub mod sealed;
 pub mod slot;
 pub mod system;
+mod text;
 pub mod view;
 
 pub use effect::{Effect, HookKind, ProbeTarget, RootRole, Ticket};

@@ -11,6 +11,7 @@ use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::status::Status;
 use super::swap_id::names_rollout;
+use crate::text;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -434,13 +435,9 @@ impl Track {
     }
 }
 
-/// A foreign text, cut at a character to what the record has room for.
+/// A foreign text, as much of it as the record has room for.
 pub(super) fn cut(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text::cut(text.to_owned(), TEXT_BYTES_MAX)
 }
 
 pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Refusal> {

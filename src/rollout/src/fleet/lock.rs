@@ -29,8 +29,8 @@
 use super::group::FORMAT;
 use super::limits::{LOOK_BUSY_MS, MIGRATIONS_MAX, RETRY_MS_MAX, RETRY_MS_MIN, TEXT_BYTES_MAX};
 use super::migrations::{Hold, Migrations, Outcome};
-use crate::Now;
 use crate::ledger::{Cas, Token};
+use crate::{Now, text};
 
 /// Who wants to migrate what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -389,7 +389,7 @@ impl Lock {
             path: self.wish.path.clone(),
             host: self.wish.host.clone(),
             fence: record.fence,
-            failed: result.err().map(|reason| reason.chars().take(TEXT_BYTES_MAX / 4).collect()),
+            failed: result.err().map(|reason| text::cut(reason, TEXT_BYTES_MAX)),
             ended_ms: self.now.wall_ms,
         });
         self.write(next);

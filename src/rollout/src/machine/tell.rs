@@ -4,7 +4,7 @@ use super::{Machine, Retry};
 use crate::effect::{Effect, RootRole};
 use crate::record::{Back, Swap};
 use crate::report::{Outcome, OutcomeKind, Report, Step, StepState};
-use crate::{State, limits};
+use crate::{State, limits, text};
 
 impl Machine {
     /// A step begins.
@@ -259,12 +259,8 @@ impl Effect {
 }
 
 /// A text within its bound.
-pub(super) fn cut(mut text: String) -> String {
-    if text.len() > limits::TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(limits::TEXT_BYTES_MAX - '…'.len_utf8()));
-        text.push('…');
-    }
-    text
+pub(super) fn cut(text: String) -> String {
+    text::cut(text, limits::TEXT_BYTES_MAX)
 }
 
 /// A release in a word or two: `gen 42`, or its name if it is no generation.
